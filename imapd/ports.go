@@ -1,0 +1,83 @@
+package imapd
+
+import (
+	"context"
+	"net/netip"
+
+	"postern/routing"
+)
+
+// Authenticator checks a login. Its errors are routing.ErrAuth,
+// routing.ErrThrottled, or internal.
+type Authenticator interface {
+	Authenticate(ctx context.Context, name, password string, remote netip.Addr) (routing.Account, error)
+}
+
+// Mailboxes keeps the folders of accounts. Status folders are among them, and
+// always there; changing one is routing.ErrReadOnly.
+type Mailboxes interface {
+	// Mailboxes returns all folders of the account with their counts, INBOX first.
+	Mailboxes(ctx context.Context, account string) ([]routing.Mailbox, error)
+	CreateMailbox(ctx context.Context, account, name, specialUse string) error
+	DeleteMailbox(ctx context.Context, account, name string) error
+	// RenameMailbox renames with all that is below it; INBOX gives up its messages
+	// and stays (RFC 3501 section 6.3.5).
+	RenameMailbox(ctx context.Context, account, from, to string) error
+	Subscribe(ctx context.Context, account, name string, on bool) error
+}
+
+// Messages keeps the messages of ordinary mailboxes and the flags of all.
+type Messages interface {
+	// Items returns the mailbox as it is now, by ascending UID: status folders too.
+	Items(ctx context.Context, m routing.Mailbox) ([]routing.Item, error)
+	// Load returns a message of an ordinary mailbox, sealed by the spool key;
+	// routing.ErrNotFound where it has gone.
+	Load(ctx context.Context, m routing.Mailbox, uid uint32) (sealed []byte, err error)
+	// Add stores messages and returns their UIDs. Deposit.Account and
+	// Deposit.Mailbox are not looked at.
+	Add(ctx context.Context, m routing.Mailbox, deposits []routing.Deposit) (uids []uint32, err error)
+	// SetFlags adds, removes or replaces flags. On a status folder only \Seen,
+	// \Flagged and \Deleted are kept. On the copy of a delivery, \Seen, \Answered
+	// and Acknowledged become events of it in the same commit.
+	SetFlags(ctx context.Context, m routing.Mailbox, uids []uint32, change FlagChange) error
+	// Expunge removes messages for good; on a status folder it takes final entries
+	// off the view (routing.EventDismiss), and others are routing.ErrCannot.
+	Expunge(ctx context.Context, m routing.Mailbox, uids []uint32) error
+}
+
+// Mover copies and moves between ordinary mailboxes.
+type Mover interface {
+	// Copy returns the UIDs in dest, in the order of uids; those that have gone
+	// are left out of both.
+	Copy(ctx context.Context, from routing.Mailbox, uids []uint32, dest routing.Mailbox, move bool) (src, dst []uint32, err error)
+}
+
+// FlagChange is one STORE.
+type FlagChange = routing.FlagChange
+
+// Status gives the contents of status folders.
+type Status interface {
+	// Entries returns the entries with the given UIDs, by ascending UID; those
+	// that have gone are left out.
+	Entries(ctx context.Context, m routing.Mailbox, uids []uint32) ([]routing.Entry, error)
+}
+
+// Commander carries out what a move between status folders means.
+type Commander interface {
+	// Apply feeds one event to a delivery.
+	Apply(ctx context.Context, id routing.DeliveryID, e routing.Event) ([]routing.Record, error)
+}
+
+// Watcher tells when to look again.
+type Watcher interface {
+	// Watch signals after every commit, of this process or another on the same
+	// database, that changed something an account can see. One signal may stand
+	// for many; stop releases it.
+	Watch(account string) (changed <-chan struct{}, stop func())
+}
+
+// Vault seals what clients store, and opens what is to be shown.
+type Vault interface {
+	Wrap(context string, plain []byte) ([]byte, error)
+	Unwrap(context string, sealed []byte) ([]byte, error)
+}

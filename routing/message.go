@@ -146,6 +146,7 @@ type Delivery struct {
 	Failure  Class     // why it is failed, held or deferred; "" otherwise
 	Relayed  time.Time // when the next server took it; zero before
 	Closed   bool      // the report window has passed
+	Passed   bool      // a later step of its chain has begun
 	Late     bool      // it arrived after its step was passed over
 	Warned   bool      // something in its history deserves a look
 	Told     Told

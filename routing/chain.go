@@ -9,8 +9,8 @@ type Fate string
 // The fates.
 const (
 	Open          Fate = "open"
-	Satisfied     Fate = "satisfied"
-	Exhausted     Fate = "exhausted"
+	Satisfied     Fate = "satisfied" // the goal is reached; or it was delivered, and only relayed, and no report came in the window
+	Exhausted     Fate = "exhausted" // every step was tried, in vain
 	FateExpired   Fate = "expired"
 	FateCancelled Fate = "cancelled"
 )
@@ -41,29 +41,377 @@ type Order struct {
 // Plan decides what the chain of r does next, given all of its deliveries. It is
 // pure: asked again of the same facts it gives the same answer, and once its
 // commands are carried out it has none left.
-func Plan(r *Recipient, ds []Delivery, now time.Time) Decision { return Decision{} }
-
-// Progress is all that came of one event: what the store has to write.
-type Progress struct {
-	Deliveries []Delivery // the chain as it stands now, in the order given
-	Changed    []bool     // by index into Deliveries: whether its row changed
-	Records    []Record   // to append, in this order; ID not yet given
-	Orders     []Order    // to store as tasks
-	Wake       time.Time  // for the recipient's row
-	Fate       Fate
+func Plan(r *Recipient, ds []Delivery, now time.Time) Decision {
+	p := planner{r: r, ds: ds, now: now}
+	p.decision.Fate = fate(r, ds)
+	p.close()
+	p.expire()
+	if p.decision.Fate == Open {
+		p.startNext()
+	} else {
+		p.wrapUp()
+	}
+	p.notify()
+	return p.decision
 }
 
-// Advance feeds e to the delivery id of the chain ds of r, and carries out all
-// that Plan asks for after it, until it asks for nothing more. It is pure; the
-// store writes what it returns in one transaction.
-func Advance(r *Recipient, ds []Delivery, id DeliveryID, e Event, now time.Time) Progress {
-	return Progress{}
+// fate follows from the deliveries alone. A chain is open while some delivery may
+// still move it, or a step may still start.
+func fate(r *Recipient, ds []Delivery) Fate {
+	if _, ok := reached(r, ds); ok {
+		return Satisfied
+	}
+	var expired, cancelled, standby, relayed bool
+	for i := range ds {
+		switch d := &ds[i]; {
+		case d.State == Queued || d.State == Sending || d.State == Held:
+			return Open
+		case d.State.Left() && !d.Closed:
+			return Open
+		case d.State == Relayed:
+			relayed = true
+		case d.State == Expired:
+			expired = true
+		case d.State == Cancelled:
+			cancelled = true
+		case d.State == Standby:
+			standby = true
+		}
+	}
+	switch {
+	case standby && canStart(r, ds):
+		return Open
+	case relayed && r.Goal == GoalDelivered:
+		return Satisfied
+	case expired:
+		return FateExpired
+	case cancelled:
+		return FateCancelled
+	}
+	// All have failed; or read or acked was asked for, and the window has passed.
+	return Exhausted
 }
 
-// Turn does what time alone asks of the chain ds of r: leases that ran out, steps
-// whose time has come, expiry, the end of the report window.
-func Turn(r *Recipient, ds []Delivery, now time.Time) Progress { return Progress{} }
+// reached returns the step of a delivery that has met the goal.
+func reached(r *Recipient, ds []Delivery) (n int, ok bool) {
+	for i := range ds {
+		if r.Goal.Met(ds[i].State) {
+			return ds[i].Step, true
+		}
+	}
+	return -1, false
+}
 
-// Begin makes the deliveries of a chain in their first states, with the records of
-// their acceptance: step 0 is queued, every later one stands by.
-func Begin(r *Recipient, m *Message, now time.Time) ([]Delivery, []Record) { return nil, nil }
+// step returns the deliveries of step n.
+func step(ds []Delivery, n int) []*Delivery {
+	var at []*Delivery
+	for i := range ds {
+		if ds[i].Step == n {
+			at = append(at, &ds[i])
+		}
+	}
+	return at
+}
+
+// current is the last step that was started.
+func current(ds []Delivery) int {
+	n := 0
+	for i := range ds {
+		if !ds[i].Started.IsZero() && ds[i].Step > n {
+			n = ds[i].Step
+		}
+	}
+	return n
+}
+
+// canStart reports whether the step after the current one may still start, now or
+// by the passing of time.
+func canStart(r *Recipient, ds []Delivery) bool {
+	n := current(ds) + 1
+	if n >= len(r.Chain) || recalled(ds) {
+		return false
+	}
+	fired, at := triggered(r, ds, n)
+	return fired || !at.IsZero()
+}
+
+func recalled(ds []Delivery) bool {
+	for i := range ds {
+		if ds[i].State == Cancelled {
+			return true
+		}
+	}
+	return false
+}
+
+// triggered looks at step n-1 for what starts step n: something that has happened
+// (fired), or something that will be true at a time if nothing happens until then.
+func triggered(r *Recipient, ds []Delivery, n int) (fired bool, at time.Time) {
+	before := step(ds, n-1)
+	after := started(before).Add(r.Chain[n].After)
+	for _, on := range r.Chain[n].On {
+		switch on {
+		case OnFail:
+			fired = fired || allFailed(before)
+		default:
+			if stillMissing(on, before, after) && (at.IsZero() || after.Before(at)) {
+				at = after
+			}
+		}
+	}
+	return fired, at
+}
+
+func started(ds []*Delivery) time.Time {
+	var first time.Time
+	for _, d := range ds {
+		if first.IsZero() || d.Started.Before(first) {
+			first = d.Started
+		}
+	}
+	return first
+}
+
+// allFailed reports whether every delivery of a step has failed, and the responses
+// to at least one of the failures ask for the alternate.
+func allFailed(ds []*Delivery) bool {
+	wanted := false
+	for _, d := range ds {
+		if d.State != Failed {
+			return false
+		}
+		wanted = wanted || responds(d, DoAlternate)
+	}
+	return wanted
+}
+
+// responds reports whether the responses to d's failure hold the verb. A failure
+// nobody thought of is answered with the alternate.
+func responds(d *Delivery, do Verb) bool {
+	f, _ := Classify(d.Last)
+	actions, found := d.Terms.Responses.For(f)
+	if !found {
+		return do == DoAlternate
+	}
+	_, ok := find(actions, do)
+	return ok
+}
+
+// stillMissing reports whether the timed trigger on has come true at its time, or
+// will if nothing happens until then.
+func stillMissing(on Trigger, ds []*Delivery, at time.Time) bool {
+	for _, d := range ds {
+		switch on {
+		case OnUnsent:
+			if !d.Relayed.IsZero() && !d.Relayed.After(at) {
+				return false
+			}
+		case OnUndelivered:
+			if d.State == Delivered || d.State == Read || d.State == Acked {
+				return false
+			}
+		case OnUnread:
+			if d.State == Read || d.State == Acked {
+				return false
+			}
+		case OnUnacked:
+			if d.State == Acked {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// planner collects the commands of one look at a chain.
+type planner struct {
+	r        *Recipient
+	ds       []Delivery
+	now      time.Time
+	decision Decision
+}
+
+func (p *planner) command(d *Delivery, k EventKind, note string) {
+	p.decision.Commands = append(p.decision.Commands, Command{Delivery: d.ID, Event: Event{Kind: k, Note: note}})
+}
+
+func (p *planner) wakeAt(t time.Time) {
+	if w := p.decision.Wake; w.IsZero() || t.Before(w) {
+		p.decision.Wake = t
+	}
+}
+
+// close ends the wait for reports of what has left.
+func (p *planner) close() {
+	for i := range p.ds {
+		d := &p.ds[i]
+		if d.Closed || d.State != Relayed && d.State != Delivered && d.State != Read {
+			continue
+		}
+		end := d.Relayed.Add(d.Terms.Window)
+		// Of what lies in our own mailbox, with its goal reached, no report can come.
+		here := d.Last.Verdict == Stored && p.decision.Fate != Open
+		if here || !p.now.Before(end) {
+			p.command(d, EventClose, "")
+		} else {
+			p.wakeAt(end)
+		}
+	}
+}
+
+// expire stops what has not left when the sender's time is up.
+func (p *planner) expire() {
+	for i := range p.ds {
+		d := &p.ds[i]
+		if d.Terms.Expires.IsZero() || d.State != Standby && d.State != Held && d.State != Queued {
+			continue
+		}
+		if overdue(*d, p.now) {
+			p.command(d, EventExpire, "")
+		} else if d.Started.Before(d.Terms.Expires) {
+			p.wakeAt(d.Terms.Expires)
+		}
+	}
+}
+
+// startNext starts the next step of an open chain, if its time has come.
+func (p *planner) startNext() {
+	n := current(p.ds) + 1
+	if n >= len(p.r.Chain) || recalled(p.ds) {
+		return
+	}
+	next := step(p.ds, n)
+	if len(next) == 0 || overdue(*next[0], p.now) {
+		return
+	}
+	fired, at := triggered(p.r, p.ds, n)
+	if !fired && (at.IsZero() || p.now.Before(at)) {
+		if !at.IsZero() {
+			p.wakeAt(at)
+		}
+		return
+	}
+	for _, d := range next {
+		p.command(d, EventStart, "")
+	}
+}
+
+// wrapUp ends what a settled chain does not need any more. Addresses tried in
+// parallel with the one that reached the goal are still served.
+func (p *planner) wrapUp() {
+	served, _ := reached(p.r, p.ds)
+	for i := range p.ds {
+		d := &p.ds[i]
+		switch {
+		case d.State == Standby:
+			p.command(d, EventUnneeded, "")
+		case (d.State == Held || d.State == Queued) && d.Step != served:
+			p.command(d, EventUnneeded, "")
+		}
+	}
+}
+
+// notify orders the notices that are due. Each is ordered once: EventTold marks it.
+func (p *planner) notify() {
+	for i := range p.ds {
+		d := &p.ds[i]
+		switch d.State {
+		case Failed, Held:
+			p.respond(d)
+		case Queued, Sending:
+			p.warn(d)
+		case Relayed, Delivered, Read, Acked:
+			p.succeed(d)
+		}
+	}
+	p.fail()
+}
+
+func (p *planner) tell(d *Delivery, kind Told, o Order) {
+	if d.Told&kind == kind {
+		return
+	}
+	o.Kind, o.Delivery = kind, d.ID
+	p.decision.Commands = append(p.decision.Commands,
+		Command{Delivery: d.ID, Event: Event{Kind: EventTold, Told: kind}, Order: &o})
+}
+
+// respond carries out notify and return at once, though an alternate may follow:
+// fallback never hides a failure from who asked to be told.
+func (p *planner) respond(d *Delivery) {
+	f, _ := Classify(d.Last)
+	actions, found := d.Terms.Responses.For(f)
+	if !found || d.Failure == "" || p.r.Notify == NotifyNever {
+		return
+	}
+	for _, a := range actions {
+		switch {
+		case a.Do == DoNotify && a.To.IsZero():
+			p.tell(d, ToldFailed, Order{})
+		case a.Do == DoNotify:
+			p.tell(d, ToldOther, Order{To: a.To})
+		case a.Do == DoReturn:
+			p.tell(d, ToldReturned, Order{Returned: true})
+		}
+	}
+}
+
+// warn tells the sender that a delivery is late (RFC 3461 section 4.1, DELAY).
+func (p *planner) warn(d *Delivery) {
+	if d.Terms.Warn == 0 || p.r.Notify&NotifyNever != 0 || p.r.Notify != 0 && p.r.Notify&NotifyDelay == 0 {
+		return
+	}
+	if d.Told&ToldDelayed != 0 {
+		return
+	}
+	if at := d.Started.Add(d.Terms.Warn); p.now.Before(at) {
+		p.wakeAt(at)
+		return
+	}
+	p.tell(d, ToldDelayed, Order{})
+}
+
+// succeed tells the sender who asked for it that a delivery arrived, or that it
+// went where nobody will say more (RFC 3461 section 6.2.3, relayed).
+func (p *planner) succeed(d *Delivery) {
+	if p.r.Notify&NotifySuccess == 0 || d.State == Relayed && d.Last.DSN {
+		return
+	}
+	p.tell(d, ToldDelivered, Order{})
+}
+
+// fail tells the sender, once, that a chain has ended in vain, unless each of its
+// failures was told already.
+func (p *planner) fail() {
+	if p.decision.Fate != Exhausted && p.decision.Fate != FateExpired {
+		return
+	}
+	if p.r.Notify != 0 && p.r.Notify&NotifyFailure == 0 {
+		return
+	}
+	untold := false
+	for i := range p.ds {
+		d := &p.ds[i]
+		if d.State.Left() {
+			return // it went somewhere: no failure to report
+		}
+		untold = untold || (d.State == Failed || d.State == Expired) && !p.told(d)
+	}
+	if first := step(p.ds, 0); untold && len(first) > 0 {
+		p.tell(first[0], ToldEnded, Order{})
+	}
+}
+
+// told reports whether a notice about the failure of d was written, or is ordered.
+func (p *planner) told(d *Delivery) bool {
+	const failure = ToldFailed | ToldReturned
+	if d.Told&failure != 0 {
+		return true
+	}
+	for _, c := range p.decision.Commands {
+		if c.Delivery == d.ID && c.Order != nil && c.Order.Kind&failure != 0 {
+			return true
+		}
+	}
+	return false
+}

@@ -64,3 +64,9 @@ type Failure struct {
 	NoKey   bool
 	Expired bool
 }
+
+// For returns the actions for f: those of the most specific class that matches.
+func (rs Responses) For(f Failure) ([]Action, bool) { return nil, false }
+
+// Classify says what kind of failure an outcome is, and its most telling class.
+func Classify(o Outcome) (Failure, Class) { return Failure{Status: o.Status, Code: o.Code}, ClassAny }

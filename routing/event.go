@@ -117,5 +117,6 @@ const (
 	ToldDelivered                  // … that it arrived, or was relayed
 	ToldReturned                   // the message was returned with its content
 	ToldOther                      // a notify(addr) notice was written
+	ToldEnded                      // the sender was told that the whole chain ended in vain
 	ToldStandDown                  // its recipient was told that another has taken over
 )

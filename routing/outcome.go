@@ -57,6 +57,7 @@ type Outcome struct {
 	Remote  string     `json:"remote,omitempty"` // the host that spoke, "name[address]:port"
 	Phase   string     `json:"phase,omitempty"`  // connect, greeting, ehlo, starttls, auth, mail, rcpt, data, dot; or key, mailbox, report
 	TLS     string     `json:"tls,omitempty"`    // "TLS1.3" and the like; empty for a plain connection
+	Sealed  bool       `json:"sealed,omitempty"` // the copy was sealed for its address
 	DSN     bool       `json:"dsn,omitempty"`    // the next hop offers DSN (RFC 3461) and was asked for reports
 }
 

@@ -128,11 +128,21 @@ func current(ds []Delivery) int {
 // by the passing of time.
 func canStart(r *Recipient, ds []Delivery) bool {
 	n := current(ds) + 1
-	if n >= len(r.Chain) || recalled(ds) {
+	if n >= len(r.Chain) || recalled(ds) || len(standingBy(ds, n)) == 0 {
 		return false
 	}
 	fired, at := triggered(r, ds, n)
 	return fired || !at.IsZero()
+}
+
+func standingBy(ds []Delivery, n int) []*Delivery {
+	var by []*Delivery
+	for _, d := range step(ds, n) {
+		if d.State == Standby {
+			by = append(by, d)
+		}
+	}
+	return by
 }
 
 func recalled(ds []Delivery) bool {
@@ -280,7 +290,7 @@ func (p *planner) startNext() {
 	if n >= len(p.r.Chain) || recalled(p.ds) {
 		return
 	}
-	next := step(p.ds, n)
+	next := standingBy(p.ds, n)
 	if len(next) == 0 || overdue(*next[0], p.now) {
 		return
 	}

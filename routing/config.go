@@ -1,0 +1,57 @@
+package routing
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"postern/dsn"
+)
+
+// Security returns how mail for a leaves: the domain's level, or what the sender
+// asked for where that is more. No header can lower what the configuration says.
+func (c *Config) Security(a Address, asked Security) Security {
+	level, ok := c.Domains[a.ASCIIDomain()]
+	if !ok {
+		level, ok = c.Domains["*"]
+	}
+	if !ok || level == "" {
+		level = Require
+	}
+	if securityRank[asked] > securityRank[level] {
+		return asked
+	}
+	return level
+}
+
+var securityRank = map[Security]int{Plain: 1, Signed: 2, Require: 3}
+
+// Status codes of outcomes that no remote side spoke (RFC 3463).
+var (
+	storedStatus   = dsn.Status{Class: 2, Subject: 1, Detail: 5}
+	noKeyStatus    = dsn.Status{Class: 5, Subject: 7, Detail: 5}
+	internalStatus = dsn.Status{Class: 4, Subject: 3, Detail: 0}
+)
+
+// clean makes text from outside fit for headers, logs and people: one line, no
+// control characters, at most MaxText bytes.
+func clean(s string) string {
+	s = strings.ToValidUTF8(s, "�")
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t':
+			return ' '
+		case unicode.IsControl(r), unicode.Is(unicode.Cf, r):
+			return -1
+		}
+		return r
+	}, s)
+	s = strings.TrimSpace(s)
+	if len(s) > MaxText {
+		s = s[:MaxText]
+		for !utf8.ValidString(s) {
+			s = s[:len(s)-1]
+		}
+	}
+	return s
+}

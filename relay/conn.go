@@ -1,0 +1,181 @@
+package relay
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+)
+
+// conn is one connection to a server. Each step sets phase, under which a failure
+// is judged, and arms the watch; once the connection is broken it stays so.
+//
+// Writing a command (put), sending what was written (flush) and reading a reply
+// (await) are apart, so that several commands can be sent in one flight.
+type conn struct {
+	client *Client
+	server server
+	t      Timeouts // with the defaults filled in
+
+	raw        net.Conn // what was dialled; closed to break off whatever is under way
+	cur        net.Conn // raw, or TLS over it
+	r          *bufio.Reader
+	w          *bufio.Writer
+	phase      string
+	tlsVersion string
+	ext        extensions
+	spent      bool // the server refused in the middle of a message: good for nothing more
+
+	watch *time.Timer // breaks the connection off when a phase takes too long
+	stop  func() bool // ends the watch over the context
+	cause atomic.Pointer[error]
+}
+
+// grace is how long a goodbye may take, and how long a server that broke off is
+// listened to for its reasons.
+const grace = time.Second
+
+var errTimeout = errors.New("no answer in time")
+
+// connect dials a server. The connection breaks off as soon as ctx ends.
+func (c *Client) connect(ctx context.Context, s server) (*conn, error) {
+	t := c.Timeouts.withDefaults()
+	dctx, cancel := context.WithTimeout(ctx, t.Connect)
+	defer cancel()
+	dial := c.Dial
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	raw, err := dial(dctx, "tcp", netip.AddrPortFrom(s.addr, s.port).String())
+	if err != nil {
+		if ctx.Err() == nil && dctx.Err() != nil {
+			err = errTimeout
+		}
+		return nil, err
+	}
+	conn := &conn{client: c, server: s, t: t, raw: raw, phase: phaseConnect}
+	conn.use(raw)
+	conn.watch = time.AfterFunc(t.Greeting, func() { conn.breakOff(errTimeout) })
+	conn.stop = context.AfterFunc(ctx, func() { conn.breakOff(context.Cause(ctx)) })
+	return conn, nil
+}
+
+// use makes nc carry the conversation. What was received before and not yet read
+// is dropped with the old buffer.
+func (c *conn) use(nc net.Conn) {
+	c.cur = nc
+	c.r = bufio.NewReaderSize(nc, maxReplyBytes)
+	c.w = bufio.NewWriterSize(nc, blockSize)
+}
+
+// breakOff ends whatever is under way on c, from any goroutine. The first cause is
+// the one that counts.
+func (c *conn) breakOff(cause error) {
+	c.cause.CompareAndSwap(nil, &cause)
+	c.raw.Close()
+}
+
+// close releases what c holds.
+func (c *conn) close() {
+	c.watch.Stop()
+	c.stop()
+	c.raw.Close()
+}
+
+// quit says goodbye to a server that did all that was asked of it. Its answer
+// would tell nothing, so that it is not waited for.
+func (c *conn) quit() {
+	c.arm(grace)
+	if c.put("QUIT") == nil && c.flush() == nil && c.cur != c.raw {
+		c.cur.(*tls.Conn).CloseWrite() // so that the end of TLS is no truncation
+	}
+}
+
+// arm gives all that follows d to happen in.
+func (c *conn) arm(d time.Duration) { c.watch.Reset(d) }
+
+// put writes one command line, without sending it. A line that would be more than
+// one is never written.
+func (c *conn) put(line string) error {
+	for i := range len(line) {
+		if line[i] == '\r' || line[i] == '\n' || line[i] == 0 {
+			return &contentError{errors.New("a command that holds a line end or NUL")}
+		}
+	}
+	if _, err := c.w.WriteString(line); err != nil {
+		return err
+	}
+	_, err := c.w.WriteString("\r\n")
+	return err
+}
+
+// flush sends all that was put.
+func (c *conn) flush() error { return c.w.Flush() }
+
+// await reads one reply. RFC 5321 section 3.8: 421 closes the connection, whatever
+// it answers.
+func (c *conn) await() (reply, error) {
+	rep, err := readReply(c.r)
+	switch {
+	case errors.Is(err, io.EOF):
+		return reply{}, io.ErrUnexpectedEOF
+	case err != nil:
+		return reply{}, err
+	case rep.code == 421:
+		return reply{}, &replyError{rep}
+	}
+	return rep, nil
+}
+
+// command sends one command and reads the reply, within d.
+func (c *conn) command(phase string, d time.Duration, line string) (reply, error) {
+	c.phase = phase
+	c.arm(d)
+	// A reply that is there before its command is not its answer.
+	if n := c.r.Buffered(); n > 0 {
+		return reply{}, malformed("%d bytes that nobody asked for", n)
+	}
+	if err := c.put(line); err != nil {
+		return reply{}, err
+	}
+	if err := c.flush(); err != nil {
+		return c.afterwards(err)
+	}
+	return c.await()
+}
+
+// afterwards looks, when a write fails, for what the server said before it closed
+// the connection: a 421 most often.
+func (c *conn) afterwards(err error) (reply, error) {
+	if c.cause.Load() != nil {
+		return reply{}, err
+	}
+	c.arm(grace)
+	if rep, rerr := c.await(); rerr == nil {
+		return reply{}, &replyError{rep}
+	} else if said := (*replyError)(nil); errors.As(rerr, &said) {
+		return reply{}, rerr
+	}
+	return reply{}, err
+}
+
+// localName is what EHLO says: RFC 5321 section 4.1.3 for a host without a name.
+func (c *conn) localName() string {
+	if c.client.Hostname != "" {
+		return c.client.Hostname
+	}
+	ap, err := netip.ParseAddrPort(c.raw.LocalAddr().String())
+	if err != nil {
+		return "[127.0.0.1]"
+	}
+	a := ap.Addr().Unmap().WithZone("")
+	if a.Is4() {
+		return "[" + a.String() + "]"
+	}
+	return "[IPv6:" + a.String() + "]"
+}

@@ -1,0 +1,140 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"io"
+)
+
+// content sends the message after a 354, ended by the lone dot, and returns the
+// reply to it (RFC 5321 section 4.1.1.4). Only once the dot may have been sent is
+// the phase phaseDot.
+//
+// The server is listened to all the while: one that answers before the dot has not
+// answered to it. If it refuses, that is its answer, and the rest need not be sent;
+// anything else is a broken protocol (T25).
+func (c *conn) content(l *letter) (reply, error) {
+	if _, err := l.Body.Seek(0, io.SeekStart); err != nil {
+		return reply{}, &contentError{fmt.Errorf("rewind content: %w", err)}
+	}
+	spoke := make(chan struct{})
+	if c.r.Buffered() > 0 {
+		close(spoke)
+	} else {
+		go func() {
+			defer close(spoke)
+			c.r.Peek(1)
+		}()
+	}
+	rep, err := c.sendContent(l.Body, spoke)
+	if err != nil {
+		c.raw.Close() // so that nothing of it can be taken for a message, and the listener ends
+	}
+	<-spoke
+	return rep, err
+}
+
+var errSpoke = errors.New("the server spoke before the final dot")
+
+func (c *conn) sendContent(body io.Reader, spoke <-chan struct{}) (reply, error) {
+	err := c.writeContent(body, spoke)
+	var fault *contentError
+	switch {
+	case errors.As(err, &fault):
+		return reply{}, err
+	case err != nil:
+		return c.early(err, spoke)
+	}
+	c.phase = phaseDot
+	c.arm(c.t.Block)
+	c.w.WriteString(".\r\n")
+	if err := c.flush(); err != nil {
+		return reply{}, err
+	}
+	c.arm(c.t.Dot)
+	<-spoke
+	rep, err := c.await()
+	if err == nil && rep.class() == 3 {
+		return reply{}, unwelcome(rep)
+	}
+	return rep, err
+}
+
+// writeContent writes and flushes all but the final dot. The deadline is that of a
+// block, whatever the size of the message.
+func (c *conn) writeContent(body io.Reader, spoke <-chan struct{}) error {
+	var k lineChecker
+	emit := func(piece []byte, starts bool) error {
+		// RFC 5321 section 4.5.2.
+		if starts && piece[0] == '.' {
+			if err := c.w.WriteByte('.'); err != nil {
+				return err
+			}
+		}
+		_, err := c.w.Write(piece)
+		return err
+	}
+	buf := make([]byte, blockSize)
+	for {
+		n, rerr := body.Read(buf)
+		c.arm(c.t.Block)
+		if err := k.check(buf[:n], emit); err != nil {
+			return markContent(err)
+		}
+		select {
+		case <-spoke:
+			return errSpoke
+		default:
+		}
+		if errors.Is(rerr, io.EOF) {
+			break
+		}
+		if rerr != nil {
+			return &contentError{fmt.Errorf("read content: %w", rerr)}
+		}
+	}
+	if err := k.finish(); err != nil {
+		return markContent(err)
+	}
+	c.arm(c.t.Block)
+	if err := c.flush(); err != nil {
+		return err
+	}
+	select {
+	case <-spoke:
+		return errSpoke
+	default:
+		return nil
+	}
+}
+
+// markContent tells the faults of the content from those of the connection.
+func markContent(err error) error {
+	switch err {
+	case errBareCR, errBareLF, errNUL, errNoFinal:
+		return &contentError{err}
+	}
+	return err
+}
+
+// early makes of a connection that failed before the final dot what the server
+// said about it, if anything.
+func (c *conn) early(err error, spoke <-chan struct{}) (reply, error) {
+	if c.cause.Load() != nil {
+		return reply{}, err
+	}
+	c.arm(grace)
+	<-spoke
+	rep, rerr := c.await()
+	var said *replyError
+	switch {
+	case rerr == nil && rep.class() >= 4:
+		c.spent = true
+		return rep, nil
+	case rerr == nil:
+		return reply{}, malformed("the reply %d before the end of the message", rep.code)
+	case errors.Is(err, errSpoke), errors.As(rerr, &said):
+		return reply{}, rerr
+	}
+	return reply{}, err
+}

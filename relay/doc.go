@@ -1,0 +1,15 @@
+// Package relay hands one sealed message to the next server over SMTP (RFC 5321)
+// and returns what came of it as routing.Outcome values: failure is data, not an
+// error.
+//
+// Client.Send finds the way (next.go: a fixed route, a smarthost, or the MX records
+// of each domain), tries one server after the other, and lets the first that
+// answers for the message decide. A conn (conn.go, session.go) is one connection:
+// it greets, changes to TLS and authenticates once, and then carries as many
+// transactions (transaction.go, content.go) as it is given. What a failure in each
+// phase means is written in one place (judge.go).
+//
+// What a server says is hostile until proved otherwise: replies are bounded in
+// lines and bytes and stripped of control characters (reply.go), every phase has a
+// deadline, and a reply that comes before its question is never taken for an answer.
+package relay

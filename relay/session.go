@@ -1,0 +1,223 @@
+package relay
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/emersion/go-sasl"
+)
+
+// extensions are what a server offers in EHLO (RFC 5321 section 4.1.1.1): keyword
+// in upper case to its parameters.
+type extensions map[string]string
+
+func (e extensions) has(keyword string) bool {
+	_, ok := e[keyword]
+	return ok
+}
+
+// size returns the limit of RFC 1870 section 4, 0 where there is none.
+func (e extensions) size() int64 {
+	n, err := strconv.ParseInt(e["SIZE"], 10, 64)
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
+}
+
+// hello takes a new connection to the point where it can carry transactions:
+// greeting, EHLO, TLS, AUTH.
+func (c *conn) hello() error {
+	if c.server.tls == TLSImplicit {
+		if err := c.handshake(); err != nil {
+			return err
+		}
+	}
+	c.phase = phaseGreeting
+	c.arm(c.t.Greeting)
+	rep, err := c.await()
+	if err != nil {
+		return err
+	}
+	if rep.code != 220 {
+		return unwelcome(rep)
+	}
+	if err := c.ehlo(); err != nil {
+		return err
+	}
+	if err := c.startTLS(); err != nil {
+		return err
+	}
+	return c.auth()
+}
+
+// unwelcome is the error for a reply that is not the one the command needs: the
+// server refuses, or answers something else than what was asked.
+func unwelcome(r reply) error {
+	if r.class() == 4 || r.class() == 5 {
+		return &replyError{r}
+	}
+	return malformed("the reply %d, which does not answer the command", r.code)
+}
+
+// ehlo introduces us, and falls back to HELO for servers of before 1995.
+func (c *conn) ehlo() error {
+	name := c.localName()
+	rep, err := c.command(phaseHello, c.t.Hello, "EHLO "+name)
+	if err == nil && rep.class() == 5 {
+		c.ext = nil
+		rep, err = c.command(phaseHello, c.t.Hello, "HELO "+name)
+		rep.lines = rep.lines[:min(len(rep.lines), 1)]
+	}
+	if err != nil {
+		return err
+	}
+	if rep.class() != 2 {
+		return unwelcome(rep)
+	}
+	// RFC 5321 section 4.1.1.1: the first word is the server's name.
+	theirs, _, _ := strings.Cut(rep.lines[0], " ")
+	if c.server.foreign && c.client.isOurName(theirs) {
+		return &loopError{c.server.String()}
+	}
+	c.ext = make(extensions)
+	for _, line := range rep.lines[1:] {
+		// Some servers wrote "AUTH=LOGIN" before RFC 2554.
+		keyword, params, _ := strings.Cut(strings.Replace(line, "=", " ", 1), " ")
+		keyword = strings.ToUpper(keyword)
+		if keyword == "AUTH" && c.ext.has(keyword) {
+			params = c.ext[keyword] + " " + params
+		}
+		c.ext[keyword] = strings.TrimSpace(params)
+	}
+	return nil
+}
+
+// startTLS protects the connection as far as the mode of the server asks.
+func (c *conn) startTLS() error {
+	mode, s := c.server.tls, c.server.smarthost
+	if c.tlsVersion != "" || mode == TLSNone {
+		return nil
+	}
+	if !c.ext.has("STARTTLS") {
+		if mode == TLSOpportunistic && (s == nil || s.Username == "") {
+			return nil
+		}
+		c.phase = phaseTLS
+		return &policyError{"the server does not offer STARTTLS, which is required here"}
+	}
+	rep, err := c.command(phaseTLS, c.t.Hello, "STARTTLS")
+	if err != nil {
+		return err
+	}
+	if rep.code != 220 {
+		return unwelcome(rep)
+	}
+	// What came behind the 220 in clear is dropped with the buffer (T6, RFC 3207
+	// section 6), and what EHLO told in clear is forgotten.
+	c.ext = nil
+	if err := c.handshake(); err != nil {
+		return err
+	}
+	return c.ehlo()
+}
+
+// handshake begins TLS. The certificate is checked but where TLS is only an
+// opportunity: a stranger's certificate is still better than none (RFC 7435), but a
+// password is given to nobody but the right server.
+func (c *conn) handshake() error {
+	c.phase = phaseTLS
+	c.arm(c.t.Handshake)
+	var config *tls.Config
+	if base := c.client.TLSConfig; base != nil {
+		config = base.Clone()
+	} else {
+		config = new(tls.Config)
+	}
+	config.ServerName = c.server.name
+	s := c.server.smarthost
+	if c.server.tls == TLSOpportunistic && (s == nil || s.Username == "") {
+		config.InsecureSkipVerify = true
+	}
+	conn := tls.Client(c.raw, config)
+	// The watch and the context of the connection end a handshake too.
+	if err := conn.HandshakeContext(context.Background()); err != nil {
+		return err
+	}
+	c.tlsVersion = strings.ReplaceAll(tls.VersionName(conn.ConnectionState().Version), " ", "")
+	c.use(conn)
+	return nil
+}
+
+// auth logs in at a smarthost (RFC 4954). The password never goes over a plain
+// connection.
+func (c *conn) auth() error {
+	s := c.server.smarthost
+	if s == nil || s.Username == "" {
+		return nil
+	}
+	c.phase = phaseAuth
+	if c.tlsVersion == "" {
+		return &policyError{"there is a password for this server but no TLS to send it over"}
+	}
+	offered := strings.Fields(strings.ToUpper(c.ext["AUTH"]))
+	switch {
+	case slices.Contains(offered, sasl.Plain):
+		return c.authenticate(sasl.NewPlainClient("", s.Username, s.Password))
+	case slices.Contains(offered, sasl.Login):
+		return c.authenticate(&loginClient{answers: []string{s.Username, s.Password}})
+	}
+	return &policyError{"the server offers neither AUTH PLAIN nor AUTH LOGIN"}
+}
+
+func (c *conn) authenticate(client sasl.Client) error {
+	mechanism, initial, err := client.Start()
+	if err != nil {
+		return err
+	}
+	line := "AUTH " + mechanism
+	if initial != nil {
+		line += " " + base64.StdEncoding.EncodeToString(initial)
+	}
+	for {
+		rep, err := c.command(phaseAuth, c.t.Auth, line)
+		if err != nil {
+			return err
+		}
+		if rep.code != 334 {
+			if rep.class() == 2 {
+				return nil
+			}
+			return unwelcome(rep)
+		}
+		challenge, err := base64.StdEncoding.DecodeString(rep.lines[0])
+		if err != nil {
+			return malformed("a challenge that is not base64")
+		}
+		answer, err := client.Next(challenge)
+		if err != nil {
+			return malformed("more challenges than %s has", mechanism)
+		}
+		line = base64.StdEncoding.EncodeToString(answer)
+	}
+}
+
+// loginClient speaks LOGIN. That of go-sasl wants the server's prompts to be of one
+// spelling and sends the name at once; servers differ in both.
+type loginClient struct{ answers []string }
+
+func (l *loginClient) Start() (string, []byte, error) { return sasl.Login, nil, nil }
+
+func (l *loginClient) Next([]byte) ([]byte, error) {
+	if len(l.answers) == 0 {
+		return nil, errors.New("unexpected challenge")
+	}
+	answer := l.answers[0]
+	l.answers = l.answers[1:]
+	return []byte(answer), nil
+}

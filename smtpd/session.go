@@ -1,0 +1,199 @@
+package smtpd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+
+	"github.com/emersion/go-smtp"
+
+	"postern/routing"
+)
+
+// session is what the sessions of both kinds of listener have in common. The engine
+// calls Data in a goroutine of its own when the message comes in chunks, and does
+// not wait for it before it calls the next method: hence the lock.
+type session struct {
+	*server
+	guard *guard
+	conn  *smtp.Conn
+	ctx   context.Context
+
+	mu      sync.Mutex
+	tx      *transaction
+	over    bool
+	running sync.WaitGroup // Data
+}
+
+// transaction is the envelope of one message.
+type transaction struct {
+	client routing.Client
+	from   routing.Address
+	to     []routing.Envelope
+	token  routing.Token // Inbound: what to[0] stands for
+	opts   smtp.MailOptions
+	nested bool // a second MAIL came: nothing is taken until RSET
+}
+
+// Reset ends the transaction.
+func (s *session) Reset() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tx = nil
+}
+
+// Logout ends the session.
+func (s *session) Logout() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tx, s.over = nil, true
+	return nil
+}
+
+// wait waits for a Data that is under way. No other begins after it.
+func (s *session) wait() {
+	s.Logout()
+	s.running.Wait()
+}
+
+// current returns the open transaction, nil for none.
+func (s *session) current() *transaction {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tx
+}
+
+// begin opens a transaction.
+func (s *session) begin(from routing.Address, opts *smtp.MailOptions) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tx = &transaction{
+		client: routing.Client{
+			Addr: s.guard.client, HELO: s.conn.Hostname(), TLS: strings.ReplaceAll(s.guard.version(), " ", ""), Listener: s.name,
+		},
+		from: from,
+		opts: *opts,
+	}
+}
+
+// nested notes that MAIL came inside a transaction. Whatever follows may have been
+// meant for either sender, so nothing is taken until it is cleared up.
+func (s *session) nested() *smtp.SMTPError {
+	tx := s.current()
+	if tx == nil {
+		return nil
+	}
+	tx.nested = true
+	return replyNested
+}
+
+// enter is called first in Data, and returns the transaction, nil where it is gone;
+// the session is not over before leave was called.
+func (s *session) enter() (tx *transaction, leave func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over || s.tx == nil {
+		return nil, func() {}
+	}
+	s.running.Add(1)
+	return s.tx, s.running.Done
+}
+
+// checkPath makes sure that the guard and the engine read the same address.
+func (s *session) checkPath(engine string, utf8 bool) (*path, *smtp.SMTPError) {
+	p := &s.guard.path
+	switch a := p.address; {
+	case a.IsZero() != (engine == ""), !a.IsZero() && !strings.HasPrefix(engine, a.Local+"@"):
+		return nil, reply(501, 5, 1, 3, "the address can be read in two ways")
+	case a.NeedsUTF8() && !utf8:
+		// RFC 6531 section 3.5
+		return nil, reply(553, 5, 6, 7, "an address that is not ASCII needs SMTPUTF8")
+	}
+	return p, nil
+}
+
+// receive reads a message to its end. What it returns was charged to the memory of
+// the listener, and release gives it back.
+func (s *session) receive(r io.Reader, hint, keep int64) (raw []byte, release func(), err error) {
+	charged := min(max(hint+1, 8<<10), 1<<20)
+	release = func() { s.memory.give(charged) }
+	if !s.memory.take(charged) {
+		charged = 0
+		return nil, release, replyMemory
+	}
+	raw = make([]byte, 0, charged)
+	for {
+		if len(raw) == cap(raw) {
+			more := int64(cap(raw))
+			if !s.memory.take(more) {
+				return nil, release, replyMemory
+			}
+			charged += more
+			grown := make([]byte, len(raw), charged)
+			copy(grown, raw)
+			raw = grown
+		}
+		n, err := r.Read(raw[len(raw):cap(raw)])
+		raw = raw[:len(raw)+n]
+		if int64(len(raw)) >= keep && err == nil {
+			_, err = io.Copy(io.Discard, r)
+			if err == nil {
+				err = io.EOF
+			}
+		}
+		if err == io.EOF {
+			return wholeLines(raw, keep), release, nil
+		}
+		if err != nil {
+			return nil, release, readReply(err)
+		}
+	}
+}
+
+// wholeLines cuts raw to at most keep bytes and has it end with a line: a message
+// that came in chunks need not.
+func wholeLines(raw []byte, keep int64) []byte {
+	if int64(len(raw)) > keep {
+		raw = raw[:keep]
+		return raw[:bytes.LastIndexByte(raw, '\n')+1]
+	}
+	if n := len(raw); n > 0 && raw[n-1] != '\n' {
+		raw = append(raw, '\r', '\n')
+	}
+	return raw
+}
+
+// readReply maps an error of the engine's reader.
+func readReply(err error) *smtp.SMTPError {
+	var r *smtp.SMTPError
+	switch {
+	case errors.As(err, &r): // too large
+		return r
+	case errors.Is(err, smtp.ErrTooLongLine):
+		return reply(554, 5, 6, 0, "a line of the message is longer than 128 KiB")
+	}
+	// The guard has closed the conversation, or the client has begun another
+	// transaction: nobody reads this.
+	return replyAborted
+}
+
+// notify reads the NOTIFY parameter, which the engine has checked (RFC 3461
+// section 4.1).
+func notify(values []smtp.DSNNotify) (n routing.Notify) {
+	for _, v := range values {
+		switch v {
+		case smtp.DSNNotifySuccess:
+			n |= routing.NotifySuccess
+		case smtp.DSNNotifyFailure:
+			n |= routing.NotifyFailure
+		case smtp.DSNNotifyDelayed:
+			n |= routing.NotifyDelay
+		case smtp.DSNNotifyNever:
+			n |= routing.NotifyNever
+		}
+	}
+	return n
+}

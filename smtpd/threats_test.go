@@ -1,0 +1,584 @@
+package smtpd
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/emersion/go-smtp"
+
+	"postern/routing"
+)
+
+// pipeListener gives out connections in memory.
+type pipeListener struct {
+	conns chan net.Conn
+	done  chan struct{}
+}
+
+func newPipeListener() *pipeListener {
+	return &pipeListener{make(chan net.Conn), make(chan struct{})}
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error   { close(l.done); return nil }
+func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
+
+// pipeConn has an address, which net.Pipe's have not.
+type pipeConn struct {
+	net.Conn
+	addr netip.Addr
+}
+
+func (c pipeConn) RemoteAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.addr, 40000))
+}
+
+// dial connects to l as a client at addr, and reads the greeting.
+func (l *pipeListener) dial(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	client, server := net.Pipe()
+	l.conns <- pipeConn{server, netip.MustParseAddr(addr)}
+	if got := readLine(t, client); !strings.HasPrefix(got, "220 ") {
+		t.Fatalf("greeted with %q", got)
+	}
+	return client
+}
+
+func readLine(t *testing.T, c net.Conn) string {
+	t.Helper()
+	var line strings.Builder
+	for b := make([]byte, 1); ; {
+		if _, err := io.ReadFull(c, b); err != nil {
+			if err != io.EOF {
+				t.Errorf("after %q: %v", line.String(), err)
+			}
+			return line.String()
+		}
+		line.Write(b)
+		if b[0] == '\n' {
+			return line.String()
+		}
+	}
+}
+
+// say sends commands one by one and returns the replies.
+func say(t *testing.T, c net.Conn, commands ...string) (replies []string) {
+	t.Helper()
+	for _, s := range commands {
+		if _, err := io.WriteString(c, s); err != nil {
+			t.Fatalf("write %q: %v", s, err)
+		}
+		line := readLine(t, c)
+		for len(line) > 3 && line[3] == '-' {
+			line = readLine(t, c)
+		}
+		replies = append(replies, line)
+	}
+	return replies
+}
+
+const (
+	hello = "HELO x\r\n"
+	from  = "MAIL FROM:<panel@example.com>\r\n"
+	to    = "RCPT TO:<duty@ok.test>\r\n"
+	token = "RCPT TO:<token1@bounce.example.com>\r\n"
+	data  = "DATA\r\n"
+)
+
+// endings are all that some server somewhere takes for the end of a message and
+// another does not: the lists of The-Login/SMTP-Smuggling-Tools, mox and chasquid.
+var endings = []string{
+	"\n.\n", "\n.\r", "\r.\n", "\r.\r", "\n.\r\n", "\r.\r\n", "\r\n.\n", "\r\n.\r", "\r\n.\r\r\n", "\r\r\n.\r\r\n", "\r\n\x00.\r\n",
+	"\r\r\n.\r\n", "\r\n.\x00\r\n", "\x00\r\n.\r\n",
+}
+
+const smuggled = "MAIL FROM:<panel@example.com>\r\nRCPT TO:<v@w.test>\r\nDATA\r\nSubject: 2\r\n\r\nevil\r\n.\r\n"
+
+// T5: SMTP smuggling. Whatever the message ends in, it is refused as a whole, once,
+// and what follows is never a second one: with DATA and BDAT, on both kinds of
+// listener, also when the message is too large, and cut in two at every byte.
+func TestT5Smuggling(t *testing.T) {
+	for _, kind := range []string{"device", "inbound-plain"} {
+		for _, limits := range []Limits{{}, {Size: 3, Keep: 2}} {
+			g := &gateway{}
+			limits.Connections, limits.PerAddress, limits.Linger = 10000, 10000, time.Second
+			addr := start(t, kind, g, limits)
+			rcpt := to
+			if kind != "device" {
+				rcpt = token
+			}
+			for _, ending := range endings {
+				content := "body" + ending + smuggled
+				stream := hello + from + rcpt + data + content
+				for cut := len(stream) - len(content) - 1; cut < len(stream)-len(smuggled)+4; cut++ {
+					checkSmuggling(t, addr, stream[:cut], stream[cut:], ending)
+				}
+				checkSmuggling(t, addr, hello+from+rcpt+fmt.Sprintf("BDAT %d LAST\r\n", 4+len(ending)), content[:4+len(ending)]+smuggled, ending)
+			}
+			if n := g.taken(); n != 0 {
+				t.Errorf("%s: %d messages were taken", kind, n)
+			}
+		}
+	}
+}
+
+// refusals is what a smuggled message may be answered with: the greeting, the
+// replies to HELO, MAIL, RCPT and perhaps DATA, and one refusal.
+var refusals = regexp.MustCompile(`^220 [^\n]*\n(250 [^\n]*\n){3}(354 [^\n]*\n)?5[0-9][0-9] 5\.[36]\.[0-9] [^\n]*\r\n$`)
+
+func checkSmuggling(t *testing.T, addr, first, second, ending string) {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, first)
+	if len(second) < 100 || len(first)%7 == 0 { // most go without a pause, which tests the same
+		time.Sleep(100 * time.Microsecond)
+	}
+	io.WriteString(c, second)
+	c.(*net.TCPConn).CloseWrite()
+	if got := readAll(c, 5*time.Second); !refusals.MatchString(got) {
+		t.Errorf("ending %q, cut after %q: got %q", ending, first[len(first)-10:], got)
+	}
+}
+
+// T5, the positive side: what is right comes through, a byte at a time.
+func TestT5ByteByByte(t *testing.T) {
+	g := &gateway{}
+	addr := start(t, "device", g, Limits{})
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, b := range []byte(hello + from + to + data + "a\r\n..\r\n...b\r\n.\r\nQUIT\r\n") {
+		if _, err := c.Write([]byte{b}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := readAll(c, 5*time.Second)
+	if !strings.Contains(all, "\r\n250 2.0.0 id1\r\n221 ") {
+		t.Errorf("got %q", all)
+	}
+	if got := string(g.submissions[0].Raw); got != "a\r\n.\r\n..b\r\n" {
+		t.Errorf("took %q", got)
+	}
+}
+
+// T13: connections from one address, and in all.
+func TestT13Connections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, stop := serveInBubble(t, "device", &gateway{}, Limits{Connections: 3, PerAddress: 2})
+		defer stop()
+		refused := func(addr string) string {
+			client, server := net.Pipe()
+			defer client.Close()
+			l.conns <- pipeConn{server, netip.MustParseAddr(addr)}
+			return readLine(t, client)
+		}
+		a := l.dial(t, "192.0.2.1")
+		b := l.dial(t, "192.0.2.1")
+		if got := refused("192.0.2.1"); !strings.HasPrefix(got, "421 4.7.0 ") {
+			t.Errorf("third of one address: %q", got)
+		}
+		c := l.dial(t, "192.0.2.2")
+		if got := refused("192.0.2.3"); !strings.HasPrefix(got, "421 4.7.0 ") {
+			t.Errorf("fourth of all: %q", got)
+		}
+		if got := refused("203.0.113.1"); !strings.HasPrefix(got, "554 5.7.1 ") {
+			t.Errorf("foreign network: %q", got)
+		}
+		a.Close()
+		synctest.Wait()
+		d := l.dial(t, "192.0.2.1")
+		for _, c := range []net.Conn{b, c, d} {
+			say(t, c, "QUIT\r\n")
+			c.Close()
+		}
+	})
+}
+
+func TestSite(t *testing.T) {
+	for in, want := range map[string]string{"192.0.2.1": "192.0.2.1", "2001:db8:1:2:3::4": "2001:db8:1:2::"} {
+		if got := site(netip.MustParseAddr(in)); got.String() != want {
+			t.Errorf("site(%s) = %s, want %s", in, got, want)
+		}
+	}
+}
+
+// serveInBubble serves on connections in memory. Time is that of the bubble.
+func serveInBubble(t *testing.T, kind string, g *gateway, limits Limits) (l *pipeListener, stop func()) {
+	l = newPipeListener()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	s := listenerOf(t, kind, g, limits)
+	go func() { done <- s.Serve(ctx, l) }()
+	return l, func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Serve returned %v", err)
+		}
+	}
+}
+
+// T13: a slow client is cut off, by the silence between two reads, by the rate of
+// the whole, and at the latest when its time is up.
+func TestT13SlowData(t *testing.T) {
+	limits := Limits{Command: time.Minute, Block: 30 * time.Second, Rate: 100, Data: 10 * time.Minute}
+	tests := []struct {
+		name  string
+		every time.Duration
+		bytes int
+		want  time.Duration // at which it is cut off, give or take a write
+	}{
+		{"silence", 31 * time.Second, 50, 30 * time.Second},
+		{"too little", 10 * time.Second, 2, 30 * time.Second},
+		{"less and less", time.Second, 50, 60 * time.Second}, // 30 s + bytes/100 s = now
+		{"for ever", 10 * time.Second, 2000, 10 * time.Minute},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := &gateway{}
+				l, stop := serveInBubble(t, "device", g, limits)
+				defer stop()
+				c := l.dial(t, "192.0.2.1")
+				defer c.Close()
+				say(t, c, hello, from, to, data)
+				begin := time.Now()
+				line := strings.Repeat("x", test.bytes-2) + "\r\n"
+				go func() {
+					for {
+						if _, err := io.WriteString(c, line); err != nil {
+							return
+						}
+						time.Sleep(test.every)
+					}
+				}()
+				if got := readLine(t, c); !strings.HasPrefix(got, "421 4.4.2 ") {
+					t.Errorf("got %q", got)
+				}
+				if took := time.Since(begin); took < test.want-test.every || took > test.want+test.every {
+					t.Errorf("cut off after %v, want about %v", took, test.want)
+				}
+				c.Close()
+				if g.taken() != 0 {
+					t.Error("a message was taken")
+				}
+				time.Sleep(test.every)
+			})
+		})
+	}
+}
+
+// T13: time for a command, and for a login.
+func TestT13Idle(t *testing.T) {
+	for kind, want := range map[string]time.Duration{"device": 5 * time.Minute, "submission": time.Minute, "inbound": 5 * time.Minute} {
+		t.Run(kind, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l, stop := serveInBubble(t, kind, &gateway{}, Limits{})
+				defer stop()
+				c := l.dial(t, "192.0.2.1")
+				defer c.Close()
+				say(t, c, hello)
+				begin := time.Now()
+				if got := readLine(t, c); !strings.HasPrefix(got, "421 4.4.2 ") || time.Since(begin) != want {
+					t.Errorf("got %q after %v", got, time.Since(begin))
+				}
+			})
+		})
+	}
+}
+
+// A client that stops in the middle of a handshake, or never begins it, is let go.
+func TestT6HandshakeTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, stop := serveInBubble(t, "submissions", &gateway{}, Limits{})
+		defer stop()
+		client, server := net.Pipe()
+		defer client.Close()
+		l.conns <- pipeConn{server, netip.MustParseAddr("192.0.2.1")}
+		begin := time.Now()
+		if rest, _ := io.ReadAll(client); len(rest) > 0 || time.Since(begin) != 30*time.Second {
+			t.Errorf("got %q after %v", rest, time.Since(begin))
+		}
+	})
+}
+
+// H14: a graceful stop. Idle connections are told at once, a message under way
+// comes to its end, and then the connection is told as well.
+func TestStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gateway{hold: make(chan struct{})}
+		l, stop := serveInBubble(t, "device", g, Limits{})
+		idle, open, sending, waiting, chunks := l.dial(t, "192.0.2.1"), l.dial(t, "192.0.2.2"), l.dial(t, "192.0.2.3"), l.dial(t, "192.0.2.4"), l.dial(t, "192.0.2.5")
+		say(t, idle, hello)
+		say(t, open, hello, from, to)
+		say(t, sending, hello, from, to, data)
+		say(t, waiting, hello, from, to, data)
+		say(t, chunks, "EHLO x\r\n", from, to, "BDAT 3\r\nx\r\n")
+		io.WriteString(waiting, "x\r\n.\r\n")
+		synctest.Wait()
+
+		stopped := make(chan struct{})
+		go func() {
+			stop()
+			close(stopped)
+		}()
+		for name, c := range map[string]net.Conn{"idle": idle, "open": open} {
+			if got := readLine(t, c); !strings.HasPrefix(got, "421 4.3.2 ") {
+				t.Errorf("%s: %q", name, got)
+			}
+		}
+		time.Sleep(10 * time.Second)
+		close(g.hold)
+		if got := readLine(t, waiting); !strings.HasPrefix(got, "250 2.0.0 id") {
+			t.Errorf("waiting: %q", got)
+		}
+		for name, c := range map[string]net.Conn{"sending": sending, "chunks": chunks} {
+			end := "y\r\n.\r\n"
+			if name == "chunks" {
+				end = "BDAT 3 LAST\r\ny\r\n"
+			}
+			io.WriteString(c, end)
+			if got := readLine(t, c); !strings.HasPrefix(got, "250 2.0.0 id") {
+				t.Errorf("%s: %q", name, got)
+			}
+		}
+		for name, c := range map[string]net.Conn{"sending": sending, "waiting": waiting, "chunks": chunks} {
+			if got := readLine(t, c); !strings.HasPrefix(got, "421 4.3.2 ") {
+				t.Errorf("%s afterwards: %q", name, got)
+			}
+		}
+		<-stopped
+		if g.taken() != 3 {
+			t.Errorf("%d messages were taken", g.taken())
+		}
+	})
+}
+
+// … and the grace has an end, also for a Submit that hangs.
+func TestStopGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gateway{hold: make(chan struct{})}
+		l, stop := serveInBubble(t, "device", g, Limits{})
+		sending, waiting := l.dial(t, "192.0.2.3"), l.dial(t, "192.0.2.4")
+		defer sending.Close()
+		defer waiting.Close()
+		say(t, sending, hello, from, to, data)
+		say(t, waiting, hello, from, to, data)
+		io.WriteString(waiting, "x\r\n.\r\n")
+		synctest.Wait()
+		begin := time.Now()
+		stop()
+		if took := time.Since(begin); took != 30*time.Second {
+			t.Errorf("Serve returned after %v", took)
+		}
+		if g.taken() != 0 {
+			t.Error("a message was taken")
+		}
+	})
+}
+
+// A listener that breaks ends Serve with its error.
+func TestBrokenListener(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	if err := listenerOf(t, "device", &gateway{}, Limits{}).Serve(t.Context(), l); err == nil {
+		t.Error("no error")
+	}
+}
+
+// A configuration that would take mail from anybody is refused.
+func TestUnfit(t *testing.T) {
+	good := func() *Submission { return listenerOf(t, "submission", &gateway{}, Limits{}).(*Submission) }
+	for name, spoil := range map[string]func(*Submission){
+		"no TLS":       func(s *Submission) { s.TLS = nil },
+		"no Auth":      func(s *Submission) { s.Auth = nil },
+		"no Now":       func(s *Submission) { s.Now = nil },
+		"no Hostname":  func(s *Submission) { s.Hostname = "" },
+		"no Submitter": func(s *Submission) { s.Submit = nil },
+		"no Networks":  func(s *Submission) { s.Mode = Device },
+	} {
+		s := good()
+		spoil(s)
+		if err := s.Serve(t.Context(), newPipeListener()); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	i := &Inbound{Hostname: "x", Now: time.Now, Log: testLog(t)}
+	if err := i.Serve(t.Context(), newPipeListener()); err == nil {
+		t.Error("Inbound without a Reporter: no error")
+	}
+}
+
+// The longest prefix decides whose a device is.
+func TestNetworks(t *testing.T) {
+	s := &Submission{Networks: []Network{
+		{netip.MustParsePrefix("10.0.0.0/8"), "all"}, {netip.MustParsePrefix("10.1.2.3/32"), "one"}, {netip.MustParsePrefix("10.1.0.0/16"), "some"},
+	}}
+	for addr, want := range map[string]string{"10.9.9.9": "all", "10.1.9.9": "some", "10.1.2.3": "one", "192.0.2.1": "", "::1": ""} {
+		if got, ok := s.network(netip.MustParseAddr(addr)); got != want || ok != (want != "") {
+			t.Errorf("network(%s) = %q, %v", addr, got, ok)
+		}
+	}
+	if _, ok := s.network(netip.Addr{}); ok {
+		t.Error("a client without an address is a device")
+	}
+}
+
+// MT-PRIORITY (RFC 6710) and DELIVERBY (RFC 2852) stay off because the engine looks
+// for their parameters at RCPT and refuses them at MAIL, where they belong. When
+// this test fails, the engine has learned better: offer them.
+func TestEngineStillMisplacesParameters(t *testing.T) {
+	engine := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return discard{}, nil }))
+	engine.EnableMTPRIORITY, engine.EnableDELIVERBY = true, true
+	client, server := net.Pipe()
+	defer client.Close()
+	engine.Serve(&single{conn: server})
+	defer func() {
+		client.Close()
+		engine.Shutdown(context.Background())
+	}()
+	readLine(t, client)
+	got := say(t, client, "EHLO x\r\n", "MAIL FROM:<a@b.test> MT-PRIORITY=4\r\n", "MAIL FROM:<a@b.test> BY=120;R\r\n", "MAIL FROM:<a@b.test>\r\n",
+		"RCPT TO:<c@d.test> MT-PRIORITY=4 BY=120;R\r\n")
+	for i, want := range []string{"250", "500", "500", "250", "250"} {
+		if !strings.HasPrefix(got[i], want) {
+			t.Errorf("reply %d is %q, not %s: the engine has changed; see EnableMTPRIORITY in speak", i, got[i], want)
+		}
+	}
+}
+
+// … and they are off: no listener offers them.
+func TestParametersAreOff(t *testing.T) {
+	for _, kind := range []string{"submission", "submissions", "device", "inbound"} {
+		addr := start(t, kind, &gateway{}, Limits{})
+		var c net.Conn
+		var err error
+		if kind == "submissions" {
+			c, err = tls.Dial("tcp", addr, clientTLS())
+		} else {
+			c, err = net.Dial("tcp", addr)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(c, "EHLO x\r\nQUIT\r\n")
+		all := readAll(c, 5*time.Second)
+		c.Close()
+		for _, word := range []string{"MT-PRIORITY", "DELIVERBY", "BINARYMIME", "REQUIRETLS", "RRVS"} {
+			if strings.Contains(all, word) {
+				t.Errorf("%s offers %s", kind, word)
+			}
+		}
+		if !strings.Contains(all, "\r\n221 ") {
+			t.Errorf("%s: %q", kind, all)
+		}
+	}
+}
+
+// discard is a session that takes everything.
+type discard struct{}
+
+func (discard) Reset()                               {}
+func (discard) Logout() error                        { return nil }
+func (discard) Mail(string, *smtp.MailOptions) error { return nil }
+func (discard) Rcpt(string, *smtp.RcptOptions) error { return nil }
+func (discard) Data(r io.Reader) error               { _, err := io.Copy(io.Discard, r); return err }
+
+// A client that goes away in the middle of a message leaves nothing behind.
+func TestHangup(t *testing.T) {
+	for _, tail := range []string{data + "half", "BDAT 100 LAST\r\nhalf", "BDAT 4\r\nhalf", "BDAT 4\r\nhalfRSET\r\n", data + "x\r\n."} {
+		g := &gateway{}
+		addr := start(t, "device", g, Limits{})
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(c, hello+from+to+tail)
+		c.(*net.TCPConn).CloseWrite()
+		if all := readAll(c, 5*time.Second); strings.Contains(all, "id1") {
+			t.Errorf("%q: got %q", tail, all)
+		}
+		c.Close()
+		if g.taken() != 0 {
+			t.Errorf("%q: a message was taken", tail)
+		}
+	}
+}
+
+// Engine and guard may not differ on where an address begins and ends.
+func TestCutPath(t *testing.T) {
+	tests := []struct{ in, mailbox, rest string }{
+		{"<a@b.c>", "a@b.c", ""},
+		{"<a@b.c> SIZE=1", "a@b.c", " SIZE=1"},
+		{"a@b.c SIZE=1", "a@b.c", " SIZE=1"},
+		{"<>", "", ""},
+		{`<"a> b"@c.d> X=1`, `"a> b"@c.d`, " X=1"},
+		{`<"a\">"@c.d>`, `"a\">"@c.d`, ""},
+		{"<@x,@y:a@b.c>", "a@b.c", ""},
+	}
+	for _, test := range tests {
+		mailbox, rest, err := cutPath(test.in)
+		if mailbox != test.mailbox || rest != test.rest || err != nil {
+			t.Errorf("cutPath(%q) = %q, %q, %v", test.in, mailbox, rest, err)
+		}
+	}
+	for _, in := range []string{"<a@b.c", `<"a@b.c>`, "<a@b.c>X", "<@x>", `<"a\`} {
+		if mailbox, rest, err := cutPath(in); err == nil {
+			t.Errorf("cutPath(%q) = %q, %q", in, mailbox, rest)
+		}
+	}
+}
+
+func TestWholeLines(t *testing.T) {
+	for _, test := range []struct {
+		in   string
+		keep int64
+		want string
+	}{{"", 5, ""}, {"ab\r\n", 5, "ab\r\n"}, {"ab", 5, "ab\r\n"}, {"ab\r\ncd\r\n", 5, "ab\r\n"}, {"abcdefg", 5, ""}} {
+		if got := string(wholeLines([]byte(test.in), test.keep)); got != test.want {
+			t.Errorf("wholeLines(%q, %d) = %q, want %q", test.in, test.keep, got, test.want)
+		}
+	}
+}
+
+// What no port should return becomes no reply that could do harm.
+func TestRefusalReply(t *testing.T) {
+	for _, test := range []struct {
+		in   routing.Refusal
+		want string
+	}{
+		{routing.Refusal{Code: 550, Status: "5.6.0", Text: "x"}, "550 5.6.0 x\r\n"},
+		{routing.Refusal{Code: 250, Status: "2.0.0", Text: "x"}, "451 4.3.0 this could not be done now, try again later\r\n"},
+		{routing.Refusal{Code: 452, Status: "5.6.0", Text: "x\r\n250 y"}, "452 4.0.0 x  250 y\r\n"},
+		{routing.Refusal{Code: 550, Text: strings.Repeat("é", 300)}, "550 5.0.0 " + strings.Repeat("é", 245) + "\r\n"},
+	} {
+		if got := replyLine(refusalReply(&test.in)); got != test.want {
+			t.Errorf("got %q, want %q", got, test.want)
+		}
+	}
+}

@@ -1,0 +1,179 @@
+package message
+
+import (
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Outer is what the gateway puts into the header of all copies of a message.
+type Outer struct {
+	Subject   string    // in place of the original's, "" to keep it
+	ID        string    // for Postern-Id
+	Received  string    // the value of the new Received field, "" for none
+	Date      time.Time // for a message without Date; the zero Time adds none
+	MessageID string    // for a message without Message-ID, with its angle brackets; "" adds none
+}
+
+// bodySignatures were made over the body that is now sealed. They stay inside, with
+// it; outside they would only fail (RFC 6376 section 5.4, RFC 8617 section 4.1).
+var bodySignatures = lowerSet("DKIM-Signature", "DomainKey-Signature", "X-Google-DKIM-Signature",
+	"ARC-Seal", "ARC-Message-Signature", "ARC-Authentication-Results")
+
+// subjectLike fields tell the subject in other words: where it is hidden, they are
+// too. RFC 9788 section 3.2.1 (hcp_baseline) hides Subject, Comments and Keywords.
+var subjectLike = lowerSet("Comments", "Keywords", "Thread-Topic", "X-Thread-Topic", "X-Subject", "X-Original-Subject")
+
+// OuterHeader returns the header that all copies share, in clear: what StripControl
+// leaves of the original, without the fields that describe its body, which the
+// sealing replaces. original is not changed.
+//
+// A value of o that could not stand in a header is left out: o is the gateway's
+// own, and no message is worth losing over it.
+func OuterHeader(original Header, o Outer) Header {
+	h := original.Clone()
+	StripControl(&h)
+	h.DelFunc(func(f Field) bool {
+		name := strings.ToLower(f.Name)
+		return isStructural(name) || bodySignatures[name] || o.Subject != "" && subjectLike[name]
+	})
+	if o.Subject != "" {
+		hideSubject(&h, o.Subject)
+	}
+	for _, add := range []struct{ name, value string }{
+		{"Date", formatDate(o.Date)}, {"Message-ID", o.MessageID},
+	} {
+		if add.value != "" && h.Get(add.name) == "" {
+			h.Del(add.name)
+			_ = h.Append(add.name, add.value)
+		}
+	}
+	if o.ID != "" {
+		_ = h.Append("Postern-Id", o.ID)
+	}
+	if o.Received != "" {
+		_ = h.Prepend("Received", o.Received)
+	}
+	return h
+}
+
+// hideSubject puts subject where the first Subject of h is, and removes all others. A
+// message that has none gets none: there is nothing to hide.
+func hideSubject(h *Header, subject string) {
+	neutral, err := NewField("Subject", EncodeWords(subject))
+	if err != nil {
+		h.Del("Subject") // rather none than the one to be hidden
+		return
+	}
+	found := false
+	kept := h.Fields[:0]
+	for _, f := range h.Fields {
+		if strings.EqualFold(f.Name, "Subject") {
+			if found {
+				continue
+			}
+			found, f = true, neutral
+		}
+		kept = append(kept, f)
+	}
+	h.Fields = kept
+}
+
+func formatDate(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Format(time.RFC1123Z)
+}
+
+// Trace is what a Received field says.
+type Trace struct {
+	HELO string // as the client said it, not trusted
+	Addr netip.Addr
+	Host string // the gateway's own name
+	SMTP bool   // the client said HELO, not EHLO
+	TLS  bool
+	Auth bool
+	UTF8 bool // SMTPUTF8 was asked for
+	ID   string
+	Date time.Time
+}
+
+// Received returns the value of a Received field (RFC 5321 section 4.4). It has no
+// "for" clause, which could name a Bcc. A HELO that is neither a domain nor an
+// address literal in form shows as "unknown" (T11).
+func Received(t Trace) string {
+	var b strings.Builder
+	b.WriteString("from ")
+	b.WriteString(tidyHost(t.HELO))
+	if t.Addr.IsValid() {
+		// RFC 5321 section 4.4: TCP-info, as an address-literal (section 4.1.3).
+		addr := t.Addr.Unmap().WithZone("")
+		tag := ""
+		if addr.Is6() {
+			tag = "IPv6:"
+		}
+		b.WriteString(" ([" + tag + addr.String() + "])")
+	}
+	b.WriteString(" by " + tidyHost(t.Host) + " with " + t.protocol())
+	if isName(t.ID) {
+		b.WriteString(" id " + t.ID)
+	}
+	b.WriteString("; " + t.Date.Format(time.RFC1123Z))
+	return b.String()
+}
+
+// protocol returns the transmission type (RFC 3848 and RFC 6531 section 4.3).
+func (t Trace) protocol() string {
+	name := "ESMTP"
+	switch {
+	case t.UTF8:
+		name = "UTF8SMTP"
+	case t.SMTP:
+		return "SMTP"
+	}
+	if t.TLS {
+		name += "S"
+	}
+	if t.Auth {
+		name += "A"
+	}
+	return name
+}
+
+// tidyHost returns name if it has the characters of a domain or an address literal.
+func tidyHost(name string) string {
+	const maxDomain = 255
+	ok := name != "" && len(name) <= maxDomain
+	for i := range len(name) {
+		c := name[i]
+		ok = ok && ('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._:[]", c) >= 0)
+	}
+	if !ok {
+		return "unknown"
+	}
+	return name
+}
+
+// CountReceived returns how many servers say that they have handled the message
+// (RFC 5321 section 6.3).
+func CountReceived(h Header) int {
+	n := 0
+	for _, f := range h.Fields {
+		if strings.EqualFold(f.Name, "Received") {
+			n++
+		}
+	}
+	return n
+}
+
+// Sealed reports whether a message is encrypted or signed already, by the structure
+// that its Content-Type tells (RFC 1847 section 2, RFC 8551 section 3.2). Text that
+// looks like armor is text.
+func Sealed(h Header) bool {
+	switch mediaType(h.Get("Content-Type")) {
+	case "multipart/encrypted", "multipart/signed", "application/pkcs7-mime", "application/x-pkcs7-mime":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,288 @@
+package message
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"mime/quotedprintable"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Payload is what goes inside the encryption: the original, and what the gateway
+// says of it.
+type Payload struct {
+	Original Header  // after StripControl
+	Body     []byte  // the original's
+	Stamp    *Stamp  // nil for none
+	Outer    Header  // as OuterHeader returned it: what is visible outside
+	Extra    []Field // protected fields in place of the original's of the same name
+	Boundary string  // from the caller's randomness, at most 70 characters (RFC 2046 section 5.1.1)
+	Location *time.Location
+}
+
+var (
+	// ErrBoundary says that a boundary is not of RFC 2046 section 5.1.1, or stands in
+	// the content: draw another.
+	ErrBoundary = errors.New("boundary not usable")
+	// ErrPayload says that a content is not as Protect builds it.
+	ErrPayload = errors.New("not a protected content")
+)
+
+const crlf = "\r\n"
+
+// Protect builds the cryptographic payload of RFC 9788: a multipart/mixed with
+// hp="cipher" whose header holds the protected fields, all of the original's that do
+// not describe its body, and in HP-Outer what is seen of them outside. Its first part
+// is the original's body with its own MIME-Version and Content-* fields, byte for
+// byte; behind it come the stamp for people and the stamp for programs.
+//
+// The header is ASCII, or UTF-8 as the original's is (RFC 6532).
+func Protect(p Payload) ([]byte, error) {
+	protected, structure := divide(p.Original)
+	if err := replaceFields(&protected, p.Extra); err != nil {
+		return nil, err
+	}
+	if err := checkBoundary(p.Boundary, structure.Bytes(), p.Body); err != nil {
+		return nil, err
+	}
+	delimiter := "--" + p.Boundary
+	var b bytes.Buffer
+	b.Grow(len(p.Body) + 16<<10)
+	head := func(lines ...string) {
+		for _, l := range lines {
+			b.WriteString(l + crlf)
+		}
+	}
+	// RFC 9788 section 2.1: the parameter hp stands in the Content-Type of the payload.
+	head(`Content-Type: multipart/mixed; hp="cipher";`, ` boundary="`+p.Boundary+`"`)
+	b.Write(protected.Bytes())
+	b.Write(outside(p.Outer))
+	head("", delimiter)
+	b.Write(structure.Bytes())
+	head("")
+	b.Write(p.Body)
+	if p.Stamp != nil {
+		head("", delimiter, "Content-Type: text/plain; charset=utf-8", "Content-Disposition: inline")
+		writeText(&b, []byte(p.Stamp.Text(p.Location)))
+		head("", delimiter, "Content-Type: "+StampType, `Content-Disposition: attachment; filename="stamp.json"`)
+		writeText(&b, p.Stamp.JSON())
+	}
+	head("", delimiter+"--")
+	return b.Bytes(), nil
+}
+
+// divide returns the fields that speak of the message, and those that describe its
+// body. A line that is no field is in neither.
+func divide(h Header) (protected, structure Header) {
+	for _, f := range h.Fields {
+		f.Raw = endLine(f.Raw)
+		switch {
+		case f.Name == "", strings.EqualFold(f.Name, "HP-Outer"):
+			// RFC 9788 section 2.2: only who builds the payload says what is outside.
+		case isStructural(f.Name):
+			structure.Fields = append(structure.Fields, f)
+		default:
+			protected.Fields = append(protected.Fields, f)
+		}
+	}
+	return protected, structure
+}
+
+// endLine returns raw with a line end: the last field of a header that was cut off
+// may have none.
+func endLine(raw []byte) []byte {
+	if bytes.HasSuffix(raw, []byte("\n")) {
+		return raw
+	}
+	return slices.Concat(raw, []byte(crlf))
+}
+
+// replaceFields puts extra fields in place of those of h with the same name.
+func replaceFields(h *Header, extra []Field) error {
+	for _, f := range extra {
+		if field, rest := cutField(f.Raw); len(rest) > 0 || fieldName(field) != f.Name || f.Name == "" || isStructural(f.Name) {
+			return fmt.Errorf("%w: extra field %.40q", ErrField, f.Name)
+		}
+		h.Del(f.Name)
+	}
+	for _, f := range extra {
+		h.Fields = append(h.Fields, Field{Name: f.Name, Raw: endLine(f.Raw)})
+	}
+	return nil
+}
+
+// outside returns the HP-Outer fields for the outer header. Trace fields are left
+// out: every server adds to them, and they are nobody's secret.
+func outside(outer Header) []byte {
+	var b []byte
+	for _, f := range outer.Fields {
+		name := strings.ToLower(f.Name)
+		if name == "" || isStructural(name) || name == "received" || name == "return-path" || strings.HasPrefix(name, "postern-") {
+			continue
+		}
+		// RFC 9788 section 2.2: the name, a colon and the value of the outer field.
+		b = append(append(b, "HP-Outer: "...), endLine(f.Raw)...)
+	}
+	return b
+}
+
+// writeText writes the end of a part's header and the part, encoded where a line of
+// it is longer than RFC 5322 section 2.1.1 allows.
+func writeText(b *bytes.Buffer, text []byte) {
+	longest := 0
+	for line := range bytes.Lines(text) {
+		longest = max(longest, len(bytes.TrimRight(line, crlf)))
+	}
+	switch {
+	case longest > maxLine:
+		b.WriteString("Content-Transfer-Encoding: base64" + crlf + crlf)
+		for chunk := range slices.Chunk(text, 57) {
+			b.WriteString(base64.StdEncoding.EncodeToString(chunk) + crlf)
+		}
+	case isPrintable(string(bytes.ReplaceAll(text, []byte(crlf), nil))):
+		b.WriteString(crlf)
+		b.Write(text)
+	default:
+		b.WriteString("Content-Transfer-Encoding: 8bit" + crlf + crlf)
+		b.Write(text)
+	}
+}
+
+// checkBoundary obeys RFC 2046 section 5.1.1. The quoted characters that it allows
+// are refused all the same: there is no need for them.
+func checkBoundary(boundary string, contents ...[]byte) error {
+	ok := len(boundary) > 0 && len(boundary) <= 70
+	for i := range len(boundary) {
+		c := boundary[i]
+		ok = ok && ('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("'()+_,-./:=?", c) >= 0)
+	}
+	if !ok {
+		return fmt.Errorf("%w: it must be 1 to 70 of the characters of RFC 2046 section 5.1.1", ErrBoundary)
+	}
+	for _, c := range contents {
+		if bytes.Contains(c, []byte("--"+boundary)) {
+			return fmt.Errorf("%w: it stands in the content", ErrBoundary)
+		}
+	}
+	return nil
+}
+
+// Unprotect is the inverse of Protect: it finds the original and the stamp in a
+// decrypted payload. The original's fields are all there and unchanged, those that
+// describe the body behind the others. stamp is nil if there is none.
+func Unprotect(payload []byte) (original Header, body []byte, stamp *Stamp, err error) {
+	head, rest := Split(payload)
+	h, err := ParseHeader(head)
+	if err != nil {
+		return Header{}, nil, nil, fmt.Errorf("%w: %w", ErrPayload, err)
+	}
+	kind := h.Get("Content-Type")
+	boundary := parameter(kind, "boundary")
+	if mediaType(kind) != "multipart/mixed" || !strings.EqualFold(parameter(kind, "hp"), "cipher") || boundary == "" {
+		return Header{}, nil, nil, fmt.Errorf("%w: it is no multipart/mixed with hp=\"cipher\"", ErrPayload)
+	}
+	parts := cutParts(rest, boundary)
+	if len(parts) == 0 {
+		return Header{}, nil, nil, fmt.Errorf("%w: it has no parts", ErrPayload)
+	}
+	h.DelFunc(func(f Field) bool {
+		return f.Name == "" || isStructural(f.Name) || strings.EqualFold(f.Name, "HP-Outer")
+	})
+	structure, body, err := parsePart(parts[0])
+	if err != nil {
+		return Header{}, nil, nil, fmt.Errorf("%w: %w", ErrPayload, err)
+	}
+	h.Fields = append(h.Fields, structure.Fields...)
+	for _, part := range parts[1:] {
+		ph, content, err := parsePart(part)
+		if err != nil || mediaType(ph.Get("Content-Type")) != StampType {
+			continue
+		}
+		text, err := decodeTransfer(content, ph.Get("Content-Transfer-Encoding"))
+		if err != nil {
+			return Header{}, nil, nil, fmt.Errorf("%w: %w", ErrStamp, err)
+		}
+		if stamp, err = ParseStamp(text); err != nil {
+			return Header{}, nil, nil, err
+		}
+		break
+	}
+	return h, body, stamp, nil
+}
+
+// parsePart divides a part at its first empty line, whatever its fields are called.
+func parsePart(part []byte) (Header, []byte, error) {
+	end, next := emptyLine(part)
+	if next < 0 {
+		return Header{}, nil, errors.New("a part has no empty line")
+	}
+	h, err := ParseHeader(part[:end])
+	return h, part[next:], err
+}
+
+// maxParts is how many parts cutParts returns at most. Protect writes three.
+const maxParts = 100
+
+// cutParts returns the parts of a multipart body (RFC 2046 section 5.1.1), without
+// the line ends that belong to the delimiters. A body that is cut off ends its last
+// part.
+func cutParts(body []byte, boundary string) [][]byte {
+	delimiter := []byte("--" + boundary)
+	var parts [][]byte
+	start := -1
+	for at := 0; at < len(body) && len(parts) < maxParts; {
+		i := bytes.Index(body[at:], delimiter)
+		if i < 0 {
+			break
+		}
+		begin := at + i
+		at = begin + len(delimiter)
+		if begin > 0 && body[begin-1] != '\n' {
+			continue
+		}
+		tail := body[at:lineEnd(body, at)]
+		closing := bytes.HasPrefix(tail, []byte("--"))
+		if !closing && len(bytes.TrimSpace(tail)) > 0 {
+			continue // a longer boundary that begins like this one
+		}
+		if start >= 0 {
+			parts = append(parts, trimLineEnd(body[start:max(begin, start)]))
+		}
+		if closing {
+			return parts
+		}
+		at += len(tail)
+		start = at
+	}
+	if start >= 0 && len(parts) < maxParts {
+		parts = append(parts, body[start:])
+	}
+	return parts
+}
+
+func trimLineEnd(b []byte) []byte {
+	b = bytes.TrimSuffix(b, []byte("\n"))
+	return bytes.TrimSuffix(b, []byte("\r"))
+}
+
+// decodeTransfer undoes a Content-Transfer-Encoding (RFC 2045 section 6).
+func decodeTransfer(b []byte, encoding string) ([]byte, error) {
+	var r io.Reader
+	switch strings.ToLower(strings.TrimSpace(StripComments(encoding))) {
+	case "base64":
+		r = base64.NewDecoder(base64.StdEncoding, bytes.NewReader(b))
+	case "quoted-printable":
+		r = quotedprintable.NewReader(bytes.NewReader(b))
+	default:
+		return b, nil
+	}
+	text, err := io.ReadAll(r)
+	if err != nil {
+		return nil, fmt.Errorf("decode %s: %w", encoding, err)
+	}
+	return text, nil
+}

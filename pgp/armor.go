@@ -1,0 +1,193 @@
+package pgp
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+)
+
+// The types of armored blocks (RFC 9580 section 6.2).
+const (
+	armorMessage   = "PGP MESSAGE"
+	armorSignature = "PGP SIGNATURE"
+	armorPublic    = "PGP PUBLIC KEY BLOCK"
+	armorSecret    = "PGP PRIVATE KEY BLOCK"
+)
+
+// The line ends of armor: what travels has CRLF, what stays in a file has LF.
+const (
+	crlf = "\r\n"
+	lf   = "\n"
+)
+
+const (
+	armorOctets = 48 // of data in a line
+	armorWidth  = armorOctets / 3 * 4
+)
+
+// armoredSize returns how many octets appendArmor adds for n octets of data.
+func armoredSize(kind, eol string, sum bool, n int) int {
+	lines := (n + armorOctets - 1) / armorOctets
+	size := len("-----BEGIN -----") + len("-----END -----") + 2*len(kind) +
+		base64.StdEncoding.EncodedLen(n) + (lines+3)*len(eol)
+	if sum {
+		size += len("=") + 4 + len(eol)
+	}
+	return size
+}
+
+// appendArmor appends the data of the parts, one after the other, as one armored
+// block, with a checksum if sum says so.
+//
+// The library's encoder breaks lines by recursion and with LF only, and computes the
+// checksum bit by bit; this one is ten times as fast.
+func appendArmor(dst []byte, kind, eol string, sum bool, parts ...[]byte) []byte {
+	dst = append(dst, "-----BEGIN "+kind+"-----"+eol+eol...)
+	var line [armorOctets]byte // a line that is not full at the end of a part
+	n := 0
+	crc := uint32(crcInit)
+	for _, part := range parts {
+		if sum {
+			crc = crc24(crc, part)
+		}
+		if n > 0 {
+			m := copy(line[n:], part)
+			n, part = n+m, part[m:]
+			if n < armorOctets {
+				continue
+			}
+			dst = append(base64.StdEncoding.AppendEncode(dst, line[:]), eol...)
+		}
+		for ; len(part) >= armorOctets; part = part[armorOctets:] {
+			dst = append(base64.StdEncoding.AppendEncode(dst, part[:armorOctets]), eol...)
+		}
+		n = copy(line[:], part)
+	}
+	if n > 0 {
+		dst = append(base64.StdEncoding.AppendEncode(dst, line[:n]), eol...)
+	}
+	if sum {
+		dst = base64.StdEncoding.AppendEncode(append(dst, '='), []byte{byte(crc >> 24), byte(crc >> 16), byte(crc >> 8)})
+		dst = append(dst, eol...)
+	}
+	return append(dst, "-----END "+kind+"-----"+eol...)
+}
+
+// wantsChecksum says whether armor for the reader of a key or signature of the given
+// version has a checksum. RFC 9580 section 6.1 has none written, unless a reader may
+// need it: GnuPG 2.2 takes data without one for broken whenever its length is a
+// multiple of 3, and older Java libraries refuse it always. Who reads version 6 needs
+// none, and must not get one.
+func wantsChecksum(version int) bool { return version < 6 }
+
+// The checksum of armor, CRC-24 (RFC 9580 section 6.1.1), is kept in the upper 24 of
+// 32 bits.
+const (
+	crcInit = 0xB704CE << 8
+	crcPoly = 0x864CFB << 8
+)
+
+// crcTables are made when first needed: table k holds what an octet does to the
+// checksum k octets further on.
+var crcTables = sync.OnceValue(func() *[8][256]uint32 {
+	var t [8][256]uint32
+	for i := range t[0] {
+		c := uint32(i) << 24
+		for range 8 {
+			top := c >> 31
+			c <<= 1
+			if top != 0 {
+				c ^= crcPoly
+			}
+		}
+		t[0][i] = c
+	}
+	for k := 1; k < len(t); k++ {
+		for i, c := range t[k-1] {
+			t[k][i] = c<<8 ^ t[0][c>>24]
+		}
+	}
+	return &t
+})
+
+// crc24 goes on with a checksum over p, eight octets at a time.
+func crc24(c uint32, p []byte) uint32 {
+	t := crcTables()
+	for ; len(p) >= 8; p = p[8:] {
+		c ^= binary.BigEndian.Uint32(p)
+		c = t[7][c>>24] ^ t[6][c>>16&0xFF] ^ t[5][c>>8&0xFF] ^ t[4][c&0xFF] ^
+			t[3][p[4]] ^ t[2][p[5]] ^ t[1][p[6]] ^ t[0][p[7]]
+	}
+	for _, b := range p {
+		c = c<<8 ^ t[0][byte(c>>24)^b]
+	}
+	return c
+}
+
+// ArmorPublic returns a certificate as text for a file.
+func ArmorPublic(public []byte) []byte { return armorKey(armorPublic, public) }
+
+// ArmorSecret returns a secret key as text for a file, which should have mode 0600.
+func ArmorSecret(secret []byte) []byte { return armorKey(armorSecret, secret) }
+
+func armorKey(kind string, key []byte) []byte {
+	sum := wantsChecksum(keyVersion(key))
+	return appendArmor(make([]byte, 0, armoredSize(kind, lf, sum, len(key))), kind, lf, sum, key)
+}
+
+// keyVersion returns the version of the key that packets begin with, 0 if they do not
+// begin with one.
+func keyVersion(packets []byte) int {
+	p, err := packet.Read(bytes.NewReader(packets))
+	if err != nil {
+		return 0
+	}
+	switch p := p.(type) {
+	case *packet.PublicKey:
+		return p.Version
+	case *packet.PrivateKey:
+		return p.Version
+	}
+	return 0
+}
+
+// dearmorKeys returns the packets of the key blocks in b, one element for each block;
+// b itself if it is not armored.
+func dearmorKeys(b []byte) ([][]byte, error) {
+	// RFC 9580 section 4.2: the first bit of a packet is always set.
+	if len(b) > 0 && b[0]&0x80 != 0 && !bytes.HasPrefix(b, []byte("\xef\xbb\xbf")) {
+		return [][]byte{b}, nil
+	}
+	var blocks [][]byte
+	for begin := []byte("-----BEGIN PGP "); ; {
+		i := bytes.Index(b, begin)
+		if i < 0 {
+			break
+		}
+		b = b[i:]
+		block, err := armor.Decode(bytes.NewReader(b))
+		if err != nil {
+			return nil, errors.New("an armored block has no end")
+		}
+		b = b[len(begin):]
+		if block.Type != armorPublic && block.Type != armorSecret {
+			continue
+		}
+		packets, err := io.ReadAll(block.Body)
+		if err != nil {
+			return nil, fmt.Errorf("read armored key: %w", err)
+		}
+		blocks = append(blocks, packets)
+	}
+	if len(blocks) == 0 {
+		return nil, errors.New("there is no OpenPGP key in it: want packets, or text with a line -----BEGIN PGP PUBLIC KEY BLOCK-----")
+	}
+	return blocks, nil
+}

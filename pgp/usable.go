@@ -1,0 +1,233 @@
+package pgp
+
+import (
+	"bytes"
+	"crypto"
+	"errors"
+	"fmt"
+	"time"
+
+	pgperrors "github.com/ProtonMail/go-crypto/openpgp/errors"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
+)
+
+// NoKeyError says that nothing can be encrypted for an address, and why.
+type NoKeyError struct {
+	Address string // "" where the address is not known
+	Reason  string // for people: "the key 0123456789ABCDEF for a@b.example expired on 2026-01-02"
+}
+
+func (e *NoKeyError) Error() string { return "no usable key: " + e.Reason }
+
+// NoKey returns the reason for people. It tells this error from others at the caller.
+func (e *NoKeyError) NoKey() string { return e.Reason }
+
+// Limits on foreign key material. A certificate of usual kind has 1 to 5 KB; the
+// signatures of a flooded one would each be checked for every copy.
+const (
+	maxKeyRing = 8 << 20
+	maxCert    = 128 << 10
+)
+
+// minRSABits is what is asked of RSA. The product of two primes of 1024 bits each can
+// have 2047.
+const minRSABits = 2047
+
+// strict is how the library is to judge keys and signatures at now; the zero time
+// leaves times out of it.
+func strict(now time.Time) *packet.Config {
+	return &packet.Config{
+		Time:          func() time.Time { return now },
+		DefaultCipher: sessionCipher,
+		DefaultHash:   crypto.SHA256,
+		MinRSABits:    minRSABits,
+		RejectHashAlgorithms: map[crypto.Hash]bool{
+			crypto.MD5: true, crypto.RIPEMD160: true, crypto.SHA1: true,
+		},
+		// What is shared by all copies must not name a recipient.
+		CheckIntendedRecipients: packet.BoolPointer(false),
+	}
+}
+
+// lax is strict, but for the hash algorithms: it tells what was refused for SHA-1
+// from what is no signature at all.
+func lax(now time.Time) *packet.Config {
+	c := strict(now)
+	c.RejectHashAlgorithms = map[crypto.Hash]bool{crypto.MD5: true}
+	return c
+}
+
+// Usable returns nil if messages can be encrypted with the certificate at now, and
+// else a *NoKeyError.
+func Usable(public []byte, now time.Time) error {
+	_, err := guard(func() (*packet.PublicKey, error) { return encryptionKey(public, "", now) })
+	var none *NoKeyError
+	if err != nil && !errors.As(err, &none) {
+		return &NoKeyError{Reason: "the key cannot be used: " + err.Error()}
+	}
+	return err
+}
+
+// encryptionKey returns the key of a certificate to encrypt with at now. It is read
+// anew for each use, because the library writes to what it has read.
+func encryptionKey(cert []byte, address string, now time.Time) (*packet.PublicKey, error) {
+	e, err := readCert(cert)
+	if err != nil {
+		return nil, err
+	}
+	key, err := e.EncryptionKeyWithError(now, strict(now))
+	if err == nil {
+		return key.PublicKey, nil
+	}
+	name := "the key " + keyID(e.PrimaryKey)
+	if address != "" {
+		name += " for " + address
+	}
+	return nil, &NoKeyError{Address: address, Reason: name + " " + objection(cert, now, err)}
+}
+
+func readCert(cert []byte) (*openpgp.Entity, error) {
+	if len(cert) > maxCert {
+		return nil, fmt.Errorf("it is larger than %d KiB", maxCert>>10)
+	}
+	return openpgp.ReadEntity(packet.NewReader(bytes.NewReader(cert)))
+}
+
+// objection says what is wrong with a certificate that the library found no
+// encryption key in, as the rest of a sentence; the library's own words, at worst.
+func objection(cert []byte, now time.Time, refusal error) string {
+	e, err := readCert(cert)
+	if err != nil {
+		return "cannot be read: " + err.Error()
+	}
+	switch weak := weakness(e.PrimaryKey); {
+	case !now.IsZero() && e.PrimaryKey.CreationTime.After(now):
+		return "is dated " + date(e.PrimaryKey.CreationTime) + ", in the future"
+	case weak != "":
+		return weak
+	}
+	config := strict(now)
+	_, err = e.VerifyPrimaryKey(now, config)
+	switch {
+	case errors.Is(err, pgperrors.ErrKeyRevoked):
+		return "is revoked"
+	case errors.Is(err, pgperrors.ErrKeyExpired):
+		return "expired on " + date(primaryExpiry(e, config))
+	case err != nil && boundBySHA1(cert, now):
+		return "is bound to its user id with SHA-1"
+	case err != nil:
+		return "has no valid signature of its own"
+	}
+	var selection pgperrors.ErrEncryptionKeySelection
+	if errors.As(refusal, &selection) && selection.PrimaryKeyErr != nil {
+		return "cannot be used: " + selection.PrimaryKeyErr.Error()
+	}
+	said := "has no subkey for encryption"
+	for i := range e.Subkeys {
+		if s := subkeyObjection(&e.Subkeys[i], cert, i, now); s != "" {
+			said = "has no usable subkey for encryption: " + keyID(e.Subkeys[i].PublicKey) + " " + s
+		}
+	}
+	return said
+}
+
+// subkeyObjection says what is wrong with a subkey that could encrypt; "" for one
+// that was never meant to.
+func subkeyObjection(s *openpgp.Subkey, cert []byte, index int, now time.Time) string {
+	if s.PublicKey.PubKeyAlgo == packet.PubKeyAlgoRSASignOnly || !encrypts(s.PublicKey.PubKeyAlgo) {
+		return ""
+	}
+	config := strict(now)
+	_, err := s.Verify(now, config)
+	switch {
+	case errors.Is(err, pgperrors.ErrKeyRevoked):
+		return "is revoked"
+	case !now.IsZero() && s.PublicKey.CreationTime.After(now):
+		return "is dated " + date(s.PublicKey.CreationTime) + ", in the future"
+	case errors.Is(err, pgperrors.ErrKeyExpired):
+		return "expired on " + date(subkeyExpiry(s, config))
+	case err != nil:
+		if e, again := readCert(cert); again == nil {
+			if _, again = e.Subkeys[index].Verify(now, lax(now)); again == nil {
+				return "is bound with SHA-1"
+			}
+		}
+		return "has no valid binding signature"
+	}
+	return weakness(s.PublicKey)
+}
+
+// boundBySHA1 reports whether a certificate would be valid if SHA-1 were.
+func boundBySHA1(cert []byte, now time.Time) bool {
+	e, err := readCert(cert)
+	if err != nil {
+		return false
+	}
+	_, err = e.VerifyPrimaryKey(now, lax(now))
+	return err == nil
+}
+
+// weakness says what is weak about the algorithm of a key; "" if nothing is.
+func weakness(k *packet.PublicKey) string {
+	switch k.PubKeyAlgo {
+	case packet.PubKeyAlgoDSA, packet.PubKeyAlgoElGamal:
+		return "uses " + algorithm(k) + ", which is not accepted"
+	case packet.PubKeyAlgoRSA, packet.PubKeyAlgoRSAEncryptOnly, packet.PubKeyAlgoRSASignOnly:
+		if bits, err := k.BitLength(); err != nil || bits < minRSABits {
+			return fmt.Sprintf("is RSA-%d, weaker than 2048 bits", bits)
+		}
+	case packet.PubKeyAlgoECDSA, packet.PubKeyAlgoECDH:
+		if curve, err := k.Curve(); err != nil || curve == packet.CurveSecP256k1 {
+			return "is on a curve that is not accepted"
+		}
+	}
+	return ""
+}
+
+func encrypts(a packet.PublicKeyAlgorithm) bool {
+	return a.CanEncrypt() || a == packet.PubKeyAlgoElGamal
+}
+
+// primaryExpiry returns when a certificate as a whole ends, the zero time for never.
+func primaryExpiry(e *openpgp.Entity, config *packet.Config) time.Time {
+	var end time.Time
+	if sig, err := e.PrimarySelfSignature(time.Time{}, config); err == nil {
+		end = sooner(keyEnd(e.PrimaryKey, sig), sigEnd(sig))
+	}
+	if sig, err := e.LatestValidDirectSignature(time.Time{}, config); err == nil {
+		end = sooner(end, keyEnd(e.PrimaryKey, sig))
+	}
+	return end
+}
+
+func subkeyExpiry(s *openpgp.Subkey, config *packet.Config) time.Time {
+	sig, err := s.LatestValidBindingSignature(time.Time{}, config)
+	if err != nil {
+		return time.Time{}
+	}
+	return sooner(keyEnd(s.PublicKey, sig), sigEnd(sig))
+}
+
+func keyEnd(k *packet.PublicKey, sig *packet.Signature) time.Time {
+	return end(k.CreationTime, sig.KeyLifetimeSecs)
+}
+
+func sigEnd(sig *packet.Signature) time.Time { return end(sig.CreationTime, sig.SigLifetimeSecs) }
+
+func end(from time.Time, seconds *uint32) time.Time {
+	if seconds == nil || *seconds == 0 {
+		return time.Time{}
+	}
+	return from.Add(time.Duration(*seconds) * time.Second)
+}
+
+// sooner returns the earlier of two times, of which the zero time means never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func date(t time.Time) string { return t.UTC().Format(time.DateOnly) }

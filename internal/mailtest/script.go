@@ -131,7 +131,7 @@ func (p *player) do(st step) (done bool, err error) {
 	case "C:":
 		return false, p.expect(st.text)
 	case "B:":
-		content, err := readContent(p.r)
+		content, err := readContent(p.r, maxContent)
 		p.played.Content = append(p.played.Content, content)
 		return false, err
 	case "T:":
@@ -180,8 +180,9 @@ func (p *player) expect(pattern string) error {
 }
 
 // readContent reads a message up to CRLF.CRLF and undoes the dot-stuffing (RFC 5321
-// section 4.5.2). Any other line end is kept as it came.
-func readContent(r *bufio.Reader) ([]byte, error) {
+// section 4.5.2). Any other line end is kept as it came. What is behind the line
+// that goes over max is read and dropped.
+func readContent(r *bufio.Reader, max int) ([]byte, error) {
 	var content bytes.Buffer
 	start := true
 	for {
@@ -196,7 +197,9 @@ func readContent(r *bufio.Reader) ([]byte, error) {
 		if start && line[0] == '.' {
 			line = line[1:]
 		}
-		content.Write(line)
+		if content.Len() <= max {
+			content.Write(line)
+		}
 		start = bytes.HasSuffix(line, []byte("\r\n"))
 	}
 }

@@ -112,6 +112,8 @@ type Terms struct {
 	NotBefore time.Time     `json:"notBefore,omitzero"` // no attempt before it
 	Expires   time.Time     `json:"expires,omitzero"`   // no new attempt or step after it; zero: never
 	Responses Responses     `json:"responses,omitempty"`
+	Encrypt   Security      `json:"encrypt,omitempty"` // what the sender asked for; "" leaves it to the domain's level
+	Receipt   bool          `json:"receipt,omitempty"` // a copy asks its reader for a receipt (RFC 8098)
 }
 
 // Notify is the NOTIFY parameter of a recipient (RFC 3461 section 4.1). The zero
@@ -158,6 +160,7 @@ type Client struct {
 	HELO     string
 	TLS      string // version, "" for none
 	Listener string // name of the listener in the configuration
+	Auth     bool   // it logged in
 }
 
 // Submission is a message as it came in, before anything was decided.

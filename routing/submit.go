@@ -1,8 +1,331 @@
 package routing
 
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"postern/internal/message"
+)
+
 // Receipt is what a submission got: its id, and what the client should be told.
 type Receipt struct {
 	ID       MessageID
+	Priority Priority
 	Lowered  bool     // the priority was lowered to the account's cap: 2.3.6
 	Warnings []string // fields that were ignored
+}
+
+// Gate is the way in: it turns a submission into a sealed message with its
+// deliveries, and makes it durable.
+type Gate struct {
+	Config *Config
+	Ledger Ledger
+	Sealer Sealer
+	Vault  Vault
+	Tokens *Tokens
+	Now    func() time.Time
+	Rand   io.Reader
+	Log    *slog.Logger
+
+	mu      sync.Mutex
+	counter map[string]*counter // by account
+}
+
+// Permit says at RCPT whether the account may send to the address at all.
+func (g *Gate) Permit(_ context.Context, account Account, to Address) error {
+	return Permit(g.Config, account, to)
+}
+
+// Submit takes a message in: after it returns nil the message is on disk, sealed,
+// and will end in exactly one final state for every recipient. An error is a
+// *Refusal, or internal.
+func (g *Gate) Submit(ctx context.Context, s *Submission) (Receipt, error) {
+	head, body := message.Split(s.Raw)
+	h, err := message.ParseHeader(head)
+	if err != nil {
+		return Receipt{}, &Refusal{Code: 550, Status: "5.6.0", Text: err.Error()}
+	}
+	policy, err := ParsePolicy(s, h, g.Config)
+	if err != nil {
+		return Receipt{}, err
+	}
+	now := g.Now().UTC()
+	id, err := g.newID(now)
+	if err != nil {
+		return Receipt{}, err
+	}
+	original := h.Clone()
+	message.StripControl(&original)
+	if err := policy.RewriteTags(&original); err != nil {
+		return Receipt{}, fmt.Errorf("rewrite tags: %w", err)
+	}
+	if err := g.complete(&original, s, id, now); err != nil {
+		return Receipt{}, err
+	}
+	askReceipts(policy, h)
+
+	stamp := g.stamp(s, policy, original, id, now)
+	digest, err := g.draw(ctx, s.Account.Name, stamp)
+	if err != nil {
+		return Receipt{}, err
+	}
+	accepted, err := g.accept(ctx, s, policy, original, body, stamp, digest)
+	if err != nil || accepted != id {
+		g.void(ctx, s.Account.Name, stamp.Sequence, digest)
+	}
+	if err != nil {
+		return Receipt{}, err
+	}
+	return Receipt{ID: accepted, Priority: policy.Priority, Lowered: policy.Lowered, Warnings: policy.Warnings}, nil
+}
+
+// accept seals the message and commits it.
+func (g *Gate) accept(ctx context.Context, s *Submission, p *Policy, original message.Header, body []byte, stamp *message.Stamp, digest []byte) (MessageID, error) {
+	m := Message{
+		ID: MessageID(stamp.ID), Account: s.Account.Name, Sender: s.From, Priority: p.Priority, Accepted: stamp.Accepted,
+		Size: int64(len(s.Raw)), EnvID: s.EnvID, Ret: s.Ret, Sequence: stamp.Sequence, Digest: digest, Dedup: p.Dedup,
+		Warnings: p.Warnings, Audience: p.Audience, IDHash: HashID(original.Get("Message-ID")),
+	}
+	a := &Acceptance{Message: m}
+	for i := range p.Recipients {
+		r := p.Recipients[i]
+		r.ID, r.Message = RecipientID(i), m.ID
+		a.Message.Acked = a.Message.Acked || r.Goal == GoalAcked
+		a.Recipients = append(a.Recipients, r)
+		ds, _ := Begin(&a.Recipients[i], &m, stamp.Accepted)
+		a.Deliveries = append(a.Deliveries, ds...)
+	}
+	for i := range a.Deliveries {
+		// The slice has grown since Begin took its addresses.
+		a.Deliveries[i].Terms = &a.Recipients[a.Deliveries[i].Recipient].Terms
+		a.Message.UTF8 = a.Message.UTF8 || a.Deliveries[i].Address.NeedsUTF8()
+	}
+	if p.Supersedes != "" {
+		a.Recall = HashID(p.Supersedes)
+	}
+	if p.Dedup != "" {
+		a.DedupAfter = stamp.Accepted.Add(-g.Config.DedupWindow)
+	}
+	if err := g.seal(&a.Message, s, original, body, stamp); err != nil {
+		return "", err
+	}
+	id, _, err := g.Ledger.Accept(ctx, a)
+	if err != nil {
+		return "", fmt.Errorf("accept message: %w", err)
+	}
+	return id, nil
+}
+
+// seal fills in all of m that is sealed: the content, once for all copies; the
+// outer header of the copies; and the header for the view.
+func (g *Gate) seal(m *Message, s *Submission, original message.Header, body []byte, stamp *message.Stamp) error {
+	outer := message.OuterHeader(original, message.Outer{
+		Subject: g.Config.NeutralSubj,
+		ID:      string(m.ID),
+		Received: message.Received(message.Trace{HELO: s.Client.HELO, Addr: s.Client.Addr, Host: g.Config.Hostname,
+			TLS: s.Client.TLS != "", Auth: s.Client.Auth, UTF8: s.UTF8, ID: string(m.ID), Date: m.Accepted}),
+	})
+	m.UTF8 = m.UTF8 || !ascii(outer.Bytes())
+	var extra []message.Field
+	if m.Acked {
+		// A reply to the protected header comes to the message's own token.
+		reply, err := message.NewField("Reply-To", "<"+g.Tokens.ForMessage(m.ID)+"@"+g.Config.ReturnDomain+">")
+		if err != nil {
+			return fmt.Errorf("protect reply address: %w", err)
+		}
+		extra = append(extra, reply)
+	}
+	boundary, err := g.boundary()
+	if err != nil {
+		return err
+	}
+	content, err := message.Protect(message.Payload{Original: original, Body: body, Stamp: stamp, Outer: outer,
+		Extra: extra, Boundary: boundary, Location: g.Config.Location})
+	if err != nil {
+		return fmt.Errorf("protect content: %w", err)
+	}
+	if m.Data, m.Key, err = g.Sealer.Seal(string(m.ID), content); err != nil {
+		return fmt.Errorf("seal content: %w", err)
+	}
+	if m.Head, err = g.Vault.Wrap(SealedHead+string(m.ID), outer.Bytes()); err != nil {
+		return fmt.Errorf("seal outer header: %w", err)
+	}
+	if m.View, err = g.Vault.Wrap(SealedView+string(m.ID), viewHeader(original).Bytes()); err != nil {
+		return fmt.Errorf("seal view: %w", err)
+	}
+	return nil
+}
+
+// viewFields are what a status folder shows of a message.
+var viewFields = []string{"From", "To", "Cc", "Subject", "Date", "Message-ID", "In-Reply-To", "References"}
+
+func viewHeader(original message.Header) message.Header {
+	view := original.Clone()
+	view.DelFunc(func(f message.Field) bool {
+		for _, name := range viewFields {
+			if strings.EqualFold(f.Name, name) {
+				return false
+			}
+		}
+		return true
+	})
+	return view
+}
+
+// complete adds what a message must have and a device may have left out (RFC 6409
+// section 8).
+func (g *Gate) complete(h *message.Header, s *Submission, id MessageID, now time.Time) error {
+	from := s.From
+	if from.IsZero() && len(s.Account.Addresses) > 0 {
+		from = s.Account.Addresses[0]
+	}
+	for _, f := range []struct{ name, value string }{
+		{"From", "<" + from.String() + ">"},
+		{"Date", now.In(g.location()).Format(time.RFC1123Z)},
+		{"Message-ID", "<" + string(id) + "@" + g.Config.Hostname + ">"},
+	} {
+		if h.Get(f.name) != "" {
+			continue
+		}
+		h.Del(f.name)
+		if err := h.Append(f.name, f.value); err != nil {
+			return fmt.Errorf("add %s: %w", f.name, err)
+		}
+	}
+	if !h.Has("To") && !h.Has("Cc") {
+		// RFC 5322 appendix B: no field has to name a recipient, but many programs
+		// show the message better when one does.
+		if err := h.Append("To", "undisclosed-recipients:;"); err != nil {
+			return fmt.Errorf("add To: %w", err)
+		}
+	}
+	return nil
+}
+
+func (g *Gate) location() *time.Location {
+	if g.Config.Location == nil {
+		return time.UTC
+	}
+	return g.Config.Location
+}
+
+// askReceipts has the copies ask for receipts where the sender did, or where the
+// chain waits for one.
+func askReceipts(p *Policy, h message.Header) {
+	asked := h.Get("Disposition-Notification-To") != ""
+	for i := range p.Recipients {
+		r := &p.Recipients[i]
+		r.Terms.Encrypt = p.Encrypt
+		r.Terms.Receipt = asked || r.Goal == GoalRead
+		for _, s := range r.Chain {
+			for _, on := range s.On {
+				r.Terms.Receipt = r.Terms.Receipt || on == OnUnread
+			}
+		}
+	}
+}
+
+// stamp says what was submitted, when, and from where, for the recipients alone.
+func (g *Gate) stamp(s *Submission, p *Policy, original message.Header, id MessageID, now time.Time) *message.Stamp {
+	st := &message.Stamp{ID: string(id), Account: s.Account.Name, Device: p.Device, Location: p.Location,
+		Accepted: now, Priority: p.Priority.String(), SHA256: sha256.Sum256(s.Raw), Gateway: g.Config.Hostname}
+	if p.Stamp&StampClient != 0 {
+		st.HELO = s.Client.HELO
+		if s.Client.Addr.IsValid() {
+			st.Client = s.Client.Addr.Unmap().String()
+		}
+	}
+	if date, err := ParseDate(original.Get("Date")); err == nil {
+		st.Submitted = date
+	}
+	return st
+}
+
+// counter is where an account's sequence stands.
+type counter struct {
+	mu       sync.Mutex
+	loaded   bool
+	sequence int64
+	digest   []byte
+}
+
+// draw gives the stamp the account's next number and the digest of the stamp
+// before it, and returns its own digest. Only this happens under the account's
+// lock: sealing and committing do not wait for each other.
+func (g *Gate) draw(ctx context.Context, account string, stamp *message.Stamp) ([]byte, error) {
+	g.mu.Lock()
+	if g.counter == nil {
+		g.counter = make(map[string]*counter)
+	}
+	c := g.counter[account]
+	if c == nil {
+		c = new(counter)
+		g.counter[account] = c
+	}
+	g.mu.Unlock()
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.loaded {
+		var err error
+		if c.sequence, c.digest, err = g.Ledger.LastStamp(ctx, account); err != nil {
+			return nil, fmt.Errorf("read last stamp: %w", err)
+		}
+		c.loaded = true
+	}
+	stamp.Sequence, stamp.Previous = c.sequence+1, c.digest
+	digest := stamp.Digest()
+	c.sequence, c.digest = stamp.Sequence, digest[:]
+	return digest[:], nil
+}
+
+// void records that a number stands for no message, so that a gap always means
+// something. Where even that fails, the gap shows in the numbers themselves.
+func (g *Gate) void(ctx context.Context, account string, sequence int64, digest []byte) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if err := g.Ledger.Void(ctx, account, sequence, digest); err != nil {
+		g.Log.Error("void a sequence number", "account", account, "sequence", sequence, "err", err)
+	}
+}
+
+func (g *Gate) newID(now time.Time) (MessageID, error) {
+	var random [3]byte
+	if _, err := io.ReadFull(g.Rand, random[:]); err != nil {
+		return "", fmt.Errorf("draw message id: %w", err)
+	}
+	return NewMessageID(now, random), nil
+}
+
+func (g *Gate) boundary() (string, error) { return newBoundary(g.Rand) }
+
+// newBoundary returns a MIME boundary that no content can have been made to hold.
+func newBoundary(rand io.Reader) (string, error) {
+	var random [15]byte
+	if _, err := io.ReadFull(rand, random[:]); err != nil {
+		return "", fmt.Errorf("draw boundary: %w", err)
+	}
+	return "postern-" + hex.EncodeToString(random[:]), nil
+}
+
+// HashID is how a Message-ID is kept for look-ups.
+func HashID(id string) []byte {
+	id = strings.TrimSpace(id)
+	if id == "" {
+		return nil
+	}
+	sum := sha256.Sum256([]byte(id))
+	return sum[:]
+}
+
+func ascii(b []byte) bool {
+	return bytes.IndexFunc(b, func(r rune) bool { return r >= 0x80 }) < 0
 }

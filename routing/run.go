@@ -1,0 +1,351 @@
+package routing
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"postern/internal/message"
+)
+
+// Runner drives deliveries: it claims them by priority, sends a copy of each, and
+// feeds what came back to the store. It also writes the notices that Plan asks for.
+type Runner struct {
+	Queue  Queue
+	Post   Post
+	Ledger Ledger
+	Keys   Keys
+	Sealer Sealer
+	Vault  Vault
+	Relay  Relay
+	Tokens *Tokens
+	Config *Config
+	Now    func() time.Time
+	Rand   io.Reader
+	Log    *slog.Logger
+
+	Workers int           // attempts under way at once; 0: 32
+	Lease   time.Duration // how long an attempt may take before it is given up for lost; 0: 30 minutes
+	Grace   time.Duration // how long attempts under way may go on after the end of Run's context; 0: 25 seconds
+}
+
+const (
+	defaultWorkers = 32
+	defaultLease   = 30 * time.Minute
+	defaultGrace   = 25 * time.Second
+	// pause is how long the runner rests when the store cannot serve it.
+	pause = time.Second
+	// batch is how many timers and tasks are taken at a time.
+	batch = 100
+)
+
+// Run works until ctx ends and every attempt under way has come back, or the grace
+// is over. It returns the error that stopped it, nil when ctx did.
+func (r *Runner) Run(ctx context.Context) error {
+	workers, lease, grace := r.Workers, r.Lease, r.Grace
+	if workers == 0 {
+		workers = defaultWorkers
+	}
+	if lease == 0 {
+		lease = defaultLease
+	}
+	if grace == 0 {
+		grace = defaultGrace
+	}
+	// Attempts outlive ctx by the grace, so that a stop cuts off as few as it can.
+	work, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	jobs := make(chan Job)
+	idle := make(chan struct{}, workers)
+	var wg sync.WaitGroup
+	for range workers {
+		idle <- struct{}{}
+		wg.Go(func() {
+			for job := range jobs {
+				r.attempt(work, job, lease)
+				idle <- struct{}{}
+			}
+		})
+	}
+	r.schedule(ctx, jobs, idle, lease)
+	close(jobs)
+	stop := time.AfterFunc(grace, cut)
+	defer stop.Stop()
+	wg.Wait()
+	return nil
+}
+
+// schedule hands out work in order of priority until ctx ends. It has one timer,
+// for the earliest time at which anything is due.
+func (r *Runner) schedule(ctx context.Context, jobs chan<- Job, idle <-chan struct{}, lease time.Duration) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	free := 0
+	for {
+		more, next, err := r.round(ctx, jobs, idle, &free, lease)
+		if ctx.Err() != nil {
+			return
+		}
+		wait := time.Hour
+		switch {
+		case err != nil:
+			r.Log.Error("schedule deliveries", "err", err)
+			wait = pause
+		case more && free > 0:
+			continue
+		case !next.IsZero():
+			wait = max(0, next.Sub(r.Now()))
+		}
+		timer.Reset(wait)
+		// With a backlog, a worker that comes free is as good a reason to look again
+		// as new work is.
+		var freed <-chan struct{}
+		if more && err == nil {
+			freed = idle
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-freed:
+			free++
+		case <-r.Queue.Ready():
+		case <-timer.C:
+		}
+	}
+}
+
+// round does what is due now: timers, notices, and as many claims as there are idle
+// workers. more says that the queue had as much as was asked for, so that there may
+// be more; next is when the next timer is due.
+func (r *Runner) round(ctx context.Context, jobs chan<- Job, idle <-chan struct{}, free *int, lease time.Duration) (more bool, next time.Time, err error) {
+	for *free < cap(idle) {
+		select {
+		case <-idle:
+			*free++
+			continue
+		default:
+		}
+		break
+	}
+	if *free > 0 {
+		claimed, err := r.Queue.Claim(ctx, *free, r.Now().Add(lease))
+		if err != nil {
+			return false, time.Time{}, fmt.Errorf("claim deliveries: %w", err)
+		}
+		more = len(claimed) == *free
+		for _, job := range claimed {
+			*free--
+			jobs <- job
+		}
+	} else {
+		more = true
+	}
+	if err := r.writeNotices(ctx); err != nil {
+		return more, time.Time{}, err
+	}
+	next, _, err = r.Queue.Tick(ctx, batch)
+	if err != nil {
+		return more, time.Time{}, fmt.Errorf("turn timers: %w", err)
+	}
+	return more, next, nil
+}
+
+// attempt sends one copy and applies its outcome.
+func (r *Runner) attempt(ctx context.Context, job Job, lease time.Duration) {
+	sending, cancel := context.WithTimeout(ctx, lease-lease/8)
+	defer cancel()
+	outcome, deposit := r.send(sending, &job)
+	e := Event{Kind: EventAttempt, Attempt: job.Delivery.Attempts, Outcome: outcome, Mail: deposit}
+	// The outcome must reach the store even while the gateway stops.
+	for try := 0; ; try++ {
+		_, err := r.Queue.Apply(context.WithoutCancel(ctx), job.Delivery.ID, e)
+		if err == nil {
+			return
+		}
+		r.Log.Error("apply outcome", "delivery", job.Delivery.ID, "message", job.Delivery.Message, "err", err)
+		if try == 5 || !errors.Is(err, ErrBusy) && !errors.Is(err, ErrDiskFull) {
+			return // the lease runs out, and the same address is tried again
+		}
+		time.Sleep(pause)
+	}
+}
+
+// send makes the copy for one address and hands it on.
+func (r *Runner) send(ctx context.Context, job *Job) (Outcome, *Deposit) {
+	account, err := r.Post.Mailbox(ctx, job.Delivery.Address)
+	if err != nil {
+		return r.internal(job, "look up mailbox", err), nil
+	}
+	body, sealed, outcome := r.compose(ctx, job)
+	if outcome.Verdict != 0 {
+		return outcome, nil
+	}
+	if account != "" {
+		return r.deposit(job, account, body, sealed)
+	}
+	p := &Parcel{
+		To:    []Target{{Address: job.Delivery.Address, Notify: job.Recipient.Notify}},
+		EnvID: job.Message.EnvID, Ret: "HDRS", UTF8: job.Message.UTF8 || job.Delivery.Address.NeedsUTF8(),
+		Body: bytes.NewReader(body), Size: int64(len(body)), Priority: job.Message.Priority,
+	}
+	if !job.Message.Notice {
+		p.From = r.address(r.Tokens.Report(AttemptID{Delivery: job.Delivery.ID, N: job.Delivery.Attempts}))
+		// We always want to hear: what the sender is told is decided here, not there.
+		p.To[0].Notify = NotifySuccess | NotifyFailure | NotifyDelay
+	}
+	if job.Delivery.Step == 0 {
+		// An alternate's copy must not carry the address it stands in for.
+		p.To[0].ORCPT = job.Recipient.ORCPT
+	}
+	o := r.Relay.Send(ctx, p)[0]
+	o.Sealed = sealed
+	return o, nil
+}
+
+// address returns an address of ours that carries a token.
+func (r *Runner) address(local string) Address {
+	return Address{Local: local, Domain: r.Config.ReturnDomain}
+}
+
+// compose makes the copy: the shared outer header, the fields that belong to this
+// copy alone, and the content sealed for its address. An outcome with a verdict
+// says why there is none.
+func (r *Runner) compose(ctx context.Context, job *Job) (copy []byte, sealed bool, o Outcome) {
+	m, id := job.Message, string(job.Message.ID)
+	outer, err := r.Vault.Unwrap(SealedHead+id, m.Head)
+	if err != nil {
+		return nil, false, r.internal(job, "open outer header", err)
+	}
+	h, err := message.ParseHeader(outer)
+	if err != nil {
+		return nil, false, r.internal(job, "read outer header", err)
+	}
+	entity, sealed, o := r.entity(ctx, job)
+	if o.Verdict != 0 {
+		return nil, false, o
+	}
+	fields, err := r.ownFields(job)
+	if err != nil {
+		return nil, false, r.internal(job, "write header", err)
+	}
+	head := h.Bytes()
+	copy = make([]byte, 0, len(head)+len(fields)+len(entity))
+	copy = append(copy, head...)
+	copy = append(copy, fields...)
+	return append(copy, entity...), sealed, Outcome{}
+}
+
+// ownFields are the fields that differ from copy to copy.
+func (r *Runner) ownFields(job *Job) ([]byte, error) {
+	var h message.Header
+	if job.Message.Notice {
+		return nil, nil
+	}
+	name := "primary"
+	if job.Delivery.Step > 0 {
+		name = "alternate"
+	}
+	if err := h.Append("Postern-Step", name); err != nil {
+		return nil, err
+	}
+	if job.Recipient.Terms.Receipt {
+		// RFC 8098 section 2.1 wants the address identical to the return path, or a
+		// program may not answer by itself.
+		to := r.address(r.Tokens.Report(AttemptID{Delivery: job.Delivery.ID, N: job.Delivery.Attempts}))
+		if err := h.Append("Disposition-Notification-To", "<"+to.String()+">"); err != nil {
+			return nil, err
+		}
+	}
+	if job.Message.Acked {
+		if err := h.Append("Reply-To", "<"+r.address(r.Tokens.Reply(job.Delivery.ID)).String()+">"); err != nil {
+			return nil, err
+		}
+	}
+	return h.Bytes(), nil
+}
+
+// entity makes the MIME entity of the copy, its header included: sealed for the
+// address; in clear, where the configuration says so for its domain, or where it
+// is a notice, which holds no content.
+func (r *Runner) entity(ctx context.Context, job *Job) (entity []byte, sealed bool, o Outcome) {
+	m, id := job.Message, string(job.Message.ID)
+	level := r.Config.Security(job.Delivery.Address, job.Recipient.Terms.Encrypt)
+	if level != Require {
+		return r.clear(job, level)
+	}
+	certs, err := r.Keys.Certs(ctx, job.Delivery.Address)
+	if err != nil {
+		return nil, false, r.internal(job, "look up keys", err)
+	}
+	contentType, body, err := r.Sealer.Copy(id, m.Data, m.Key, job.Delivery.Address.Key(), certs, r.Now())
+	var missing interface{ NoKey() string }
+	switch {
+	case err == nil:
+		return mimeEntity(contentType, body), true, Outcome{}
+	case errors.As(err, &missing) && m.Notice && job.Recipient.Terms.Encrypt != Require:
+		return r.clear(job, Plain)
+	case errors.As(err, &missing):
+		return nil, false, Outcome{Verdict: NoKey, Status: noKeyStatus, Text: missing.NoKey(), Phase: "key"}
+	}
+	return nil, false, r.internal(job, "seal copy", err)
+}
+
+// clear makes the entity of a copy that leaves in clear.
+func (r *Runner) clear(job *Job, level Security) ([]byte, bool, Outcome) {
+	content, err := r.Sealer.Open(string(job.Message.ID), job.Message.Data, job.Message.Key)
+	if err != nil {
+		return nil, false, r.internal(job, "open content", err)
+	}
+	if level == Signed {
+		contentType, body, err := r.Sealer.Sign(content, r.Now())
+		if err != nil {
+			return nil, false, r.internal(job, "sign content", err)
+		}
+		return mimeEntity(contentType, body), false, Outcome{}
+	}
+	return append([]byte("MIME-Version: 1.0\r\n"), content...), false, Outcome{}
+}
+
+// mimeEntity puts the MIME fields in front of a body.
+func mimeEntity(contentType string, body []byte) []byte {
+	entity := make([]byte, 0, len(contentType)+len(body)+64)
+	entity = append(entity, "MIME-Version: 1.0\r\nContent-Type: "...)
+	entity = append(entity, contentType...)
+	entity = append(entity, "\r\n\r\n"...)
+	return append(entity, body...)
+}
+
+// deposit makes the copy for a mailbox of this gateway.
+func (r *Runner) deposit(job *Job, account string, body []byte, sealed bool) (Outcome, *Deposit) {
+	mail, err := r.Vault.Wrap(SealedMail+account, body)
+	if err != nil {
+		return r.internal(job, "seal mail", err), nil
+	}
+	var flags Flags
+	if job.Message.Priority >= Urgent {
+		flags |= FlagFlagged | FlagUrgent
+	}
+	if job.Delivery.Step > 0 {
+		flags |= FlagFallback
+	}
+	if sealed {
+		flags |= FlagEncrypted
+	}
+	d := &Deposit{Account: account, Flags: flags, Size: int64(len(body)), Sealed: mail}
+	if !job.Message.Notice {
+		d.Delivery = job.Delivery.ID
+	}
+	return Outcome{Verdict: Stored, Status: storedStatus, Text: "stored in the mailbox", Phase: "mailbox", Sealed: sealed}, d
+}
+
+// internal is the outcome of a fault of our own. Its text says nothing; the log
+// says what it was.
+func (r *Runner) internal(job *Job, doing string, err error) Outcome {
+	r.Log.Error(doing, "delivery", job.Delivery.ID, "message", job.Delivery.Message, "err", err)
+	return Outcome{Verdict: Deferred, Status: internalStatus, Text: "the gateway could not prepare the copy; it will try again", Phase: "local"}
+}

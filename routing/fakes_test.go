@@ -1,0 +1,365 @@
+package routing
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// memory is a store in memory, as small as the ports allow. It writes down nothing
+// that Advance did not tell it.
+type memory struct {
+	mu         sync.Mutex
+	now        func() time.Time
+	messages   map[MessageID]*Message
+	recipients []*Recipient
+	deliveries []Delivery
+	claimed    map[AttemptID]time.Time
+	records    []Record
+	tasks      []Task
+	boxes      map[string][]Deposit // by account
+	owners     map[string]string    // account by address key
+	certs      map[string][][]byte
+	voids      []int64
+	ready      chan struct{}
+	fail       error // returned by Accept, once
+}
+
+func newMemory(now func() time.Time) *memory {
+	return &memory{now: now, messages: map[MessageID]*Message{}, claimed: map[AttemptID]time.Time{}, boxes: map[string][]Deposit{},
+		owners: map[string]string{}, certs: map[string][][]byte{}, ready: make(chan struct{}, 1)}
+}
+
+func (s *memory) signal() {
+	select {
+	case s.ready <- struct{}{}:
+	default:
+	}
+}
+
+func (s *memory) Accept(_ context.Context, a *Acceptance) (MessageID, []Record, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.fail; err != nil {
+		s.fail = nil
+		return "", nil, err
+	}
+	if a.Task != 0 && !s.done(a.Task) {
+		return "", nil, ErrNotFound
+	}
+	m := a.Message
+	s.messages[m.ID] = &m
+	base := len(s.recipients)
+	for i := range a.Recipients {
+		r := a.Recipients[i]
+		r.ID = RecipientID(base + i)
+		s.recipients = append(s.recipients, &r)
+	}
+	for _, d := range a.Deliveries {
+		d.ID = DeliveryID(len(s.deliveries) + 1)
+		d.Recipient += RecipientID(base)
+		d.Terms = &s.recipients[d.Recipient].Terms
+		s.deliveries = append(s.deliveries, d)
+	}
+	s.signal()
+	return m.ID, nil, nil
+}
+
+func (s *memory) LastStamp(context.Context, string) (int64, []byte, error) { return 0, nil, nil }
+
+func (s *memory) Void(_ context.Context, _ string, n int64, _ []byte) error {
+	s.voids = append(s.voids, n)
+	return nil
+}
+
+func (s *memory) chain(id RecipientID) (ds []Delivery) {
+	for _, d := range s.deliveries {
+		if d.Recipient == id {
+			ds = append(ds, d)
+		}
+	}
+	return ds
+}
+
+func (s *memory) write(p Progress, r *Recipient) {
+	for _, d := range p.Deliveries {
+		s.deliveries[d.ID-1] = d
+	}
+	s.records = append(s.records, p.Records...)
+	r.Wake = p.Wake
+	for _, o := range p.Orders {
+		s.tasks = append(s.tasks, Task{ID: int64(len(s.records)*100 + len(s.tasks)), Kind: o.Kind, To: o.To, Returned: o.Returned,
+			Message: s.messages[r.Message], Recipient: *r, Delivery: s.deliveries[o.Delivery-1], Chain: s.chain(r.ID)})
+	}
+	s.signal()
+}
+
+func (s *memory) Claim(_ context.Context, n int, lease time.Time) ([]Job, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	order := slices.Clone(s.deliveries)
+	slices.SortStableFunc(order, func(a, b Delivery) int { return int(b.Priority) - int(a.Priority) })
+	var jobs []Job
+	for _, d := range order {
+		next, fits := Next(d, Event{Kind: EventClaim, Due: lease}, s.now())
+		if !fits || len(jobs) == n {
+			continue
+		}
+		s.deliveries[d.ID-1] = next
+		s.claimed[AttemptID{next.ID, next.Attempts}] = s.now()
+		jobs = append(jobs, Job{Delivery: next, Recipient: *s.recipients[d.Recipient], Message: s.messages[d.Message]})
+	}
+	return jobs, nil
+}
+
+func (s *memory) Apply(_ context.Context, id DeliveryID, e Event) ([]Record, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if int(id) > len(s.deliveries) {
+		return nil, ErrNotFound
+	}
+	r := s.recipients[s.deliveries[id-1].Recipient]
+	p := Advance(r, s.chain(r.ID), id, e, s.now())
+	if e.Mail != nil {
+		s.boxes[e.Mail.Account] = append(s.boxes[e.Mail.Account], *e.Mail)
+	}
+	s.write(p, r)
+	return p.Records, nil
+}
+
+func (s *memory) Tick(context.Context, int) (time.Time, []Record, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var next time.Time
+	soonest := func(t time.Time) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	for _, r := range s.recipients {
+		if p := Turn(r, s.chain(r.ID), s.now()); len(p.Records) > 0 {
+			s.write(p, r)
+		}
+		soonest(r.Wake)
+	}
+	for _, d := range s.deliveries {
+		soonest(d.Due)
+	}
+	return next, nil, nil
+}
+
+func (s *memory) Tasks(context.Context, int) ([]Task, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.tasks), nil
+}
+
+func (s *memory) Ready() <-chan struct{} { return s.ready }
+
+func (s *memory) done(task int64) bool {
+	n := len(s.tasks)
+	s.tasks = slices.DeleteFunc(s.tasks, func(t Task) bool { return t.ID == task })
+	return len(s.tasks) < n
+}
+
+func (s *memory) Deposit(_ context.Context, d *Deposit, task int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.done(task)
+	s.boxes[d.Account] = append(s.boxes[d.Account], *d)
+	return nil
+}
+
+func (s *memory) Forget(_ context.Context, task int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.done(task)
+	return nil
+}
+
+func (s *memory) Mailbox(_ context.Context, a Address) (string, error) { return s.owners[a.Key()], nil }
+
+func (s *memory) Certs(_ context.Context, a Address) ([][]byte, error) {
+	return s.certs[a.ASCIIDomain()], nil
+}
+
+func (s *memory) Chain(_ context.Context, id DeliveryID) (*Message, *Recipient, []Delivery, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if id < 1 || int(id) > len(s.deliveries) {
+		return nil, nil, nil, ErrNotFound
+	}
+	d := s.deliveries[id-1]
+	return s.messages[d.Message], s.recipients[d.Recipient], s.chain(d.Recipient), nil
+}
+
+func (s *memory) AttemptAt(_ context.Context, a AttemptID) (time.Time, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at, ok := s.claimed[a]; ok {
+		return at, nil
+	}
+	return time.Time{}, ErrNotFound
+}
+
+func (s *memory) Deliveries(_ context.Context, id MessageID) (ds []Delivery, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, d := range s.deliveries {
+		if d.Message == id {
+			ds = append(ds, d)
+		}
+	}
+	return ds, nil
+}
+
+// states is every delivery with its state, for comparison.
+func (s *memory) states() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []string
+	for _, d := range s.deliveries {
+		all = append(all, d.Address.String()+" "+d.State.String())
+	}
+	return strings.Join(all, ", ")
+}
+
+// seals is a sealer and a vault that hide nothing, and show what they were given.
+type seals struct{}
+
+type noKey string
+
+func (n noKey) Error() string { return string(n) }
+func (n noKey) NoKey() string { return string(n) }
+
+func (seals) Seal(id string, content []byte) (data, wrapped []byte, err error) {
+	return bytes.Clone(content), []byte("key of " + id), nil
+}
+
+func (seals) Open(id string, data, wrapped []byte) ([]byte, error) {
+	if string(wrapped) != "key of "+id {
+		return nil, errors.New("wrong key")
+	}
+	return data, nil
+}
+
+func (s seals) Copy(id string, data, wrapped []byte, address string, certs [][]byte, _ time.Time) (string, []byte, error) {
+	if len(certs) == 0 {
+		return "", nil, noKey("no key is on file for " + address)
+	}
+	content, err := s.Open(id, data, wrapped)
+	return "multipart/encrypted", append(fmt.Appendf(nil, "sealed for %s\r\n", certs[0]), content...), err
+}
+
+func (seals) Sign(entity []byte, _ time.Time) (string, []byte, error) {
+	return "multipart/signed", entity, nil
+}
+
+func (seals) Wrap(context string, plain []byte) ([]byte, error) {
+	return append([]byte(context+"|"), plain...), nil
+}
+
+func (seals) Unwrap(context string, sealed []byte) ([]byte, error) {
+	plain, ok := bytes.CutPrefix(sealed, []byte(context+"|"))
+	if !ok {
+		return nil, errors.New("sealed for another purpose")
+	}
+	return plain, nil
+}
+
+// hop is a next hop whose domains behave by name.
+type hop struct {
+	mu      sync.Mutex
+	parcels []sentParcel
+}
+
+type sentParcel struct {
+	from, to string
+	target   Target
+	raw      string
+}
+
+func (h *hop) Send(_ context.Context, p *Parcel) []Outcome {
+	var raw bytes.Buffer
+	raw.ReadFrom(p.Body)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.parcels = append(h.parcels, sentParcel{p.From.String(), p.To[0].Address.String(), p.To[0], raw.String()})
+	switch p.To[0].Address.Domain {
+	case "refuse.test":
+		return []Outcome{{Verdict: Refused, Code: 550, Text: "no such user", Remote: "mx.refuse.test[192.0.2.1]:25"}}
+	case "defer.test":
+		return []Outcome{{Verdict: Deferred, Code: 451}}
+	}
+	return []Outcome{{Verdict: Sent, Code: 250}}
+}
+
+// to returns what was sent to an address.
+func (h *hop) to(address string) []sentParcel {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var found []sentParcel
+	for _, p := range h.parcels {
+		if p.to == address {
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
+// gateway is the whole flow over the fakes.
+type gateway struct {
+	*memory
+	hop     *hop
+	gate    *Gate
+	runner  *Runner
+	reports *Reports
+}
+
+func newGateway(t *testing.T) *gateway {
+	t.Helper()
+	level := Level{Retry: Schedule{{For: time.Minute}}, Patience: time.Hour, Window: 5 * 24 * time.Hour}
+	cfg := &Config{Hostname: "gw.test", ReturnDomain: "return.gw.test", LocalDomains: []string{"gw.test"}, Levels: map[string]Level{},
+		AddressTags: true, SubjectTags: true, DedupWindow: time.Hour}
+	for _, p := range priorityNames {
+		cfg.Levels[p.name] = level
+	}
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	s, h, tk := newMemory(time.Now), new(hop), tokens("a secret of thirty-two bytes long")
+	for _, d := range []string{"ok.test", "bounce.test", "refuse.test", "defer.test", "gw.test"} {
+		s.certs[d] = [][]byte{[]byte(d)}
+	}
+	s.owners["ops@gw.test"], s.owners["alice@gw.test"] = "ops", "alice"
+	g := &gateway{memory: s, hop: h,
+		gate:    &Gate{Config: cfg, Ledger: s, Sealer: seals{}, Vault: seals{}, Tokens: tk, Now: time.Now, Rand: rand.Reader, Log: log},
+		runner:  &Runner{Queue: s, Post: s, Ledger: s, Keys: s, Sealer: seals{}, Vault: seals{}, Relay: h, Tokens: tk, Config: cfg, Now: time.Now, Rand: rand.Reader, Log: log},
+		reports: &Reports{Chains: s, Vault: seals{}, Tokens: tk, Now: time.Now, Log: log},
+	}
+	g.reports.Forward = g.runner.Forward
+	return g
+}
+
+// submit sends a message as alice, from her address here or from elsewhere.
+func (g *gateway) submit(t *testing.T, from, raw string, to ...string) Receipt {
+	t.Helper()
+	s := &Submission{Account: Account{Name: "alice", MaxPriority: 9, Addresses: []Address{mustAddress(t, from)}},
+		Client: Client{Addr: netip.MustParseAddr("192.0.2.7"), HELO: "desk.test", TLS: "TLS1.3", Auth: true},
+		From:   mustAddress(t, from), Raw: []byte(strings.ReplaceAll(raw, "\n", "\r\n")), At: time.Now()}
+	for _, a := range to {
+		s.To = append(s.To, Envelope{Address: mustAddress(t, a)})
+	}
+	got, err := g.gate.Submit(t.Context(), s)
+	if err != nil {
+		t.Fatalf("submit: %v", err)
+	}
+	return got
+}

@@ -1,0 +1,277 @@
+package routing
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// run starts the runner in the bubble and stops it at the end of the test.
+func (g *gateway) run(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- g.runner.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+}
+
+func wantStates(t *testing.T, g *gateway, want string) {
+	t.Helper()
+	synctest.Wait()
+	if got := g.states(); got != want {
+		t.Fatalf("got  %s\nwant %s", got, want)
+	}
+}
+
+const letter = `From: Alice <alice@gw.test>
+To: Bob <x@bounce.test>
+Bcc: secret@ok.test
+Subject: Canary subject
+Message-ID: <orig@gw.test>
+Date: Sun, 01 Mar 2026 12:00:00 +0000
+Postern-Priority: urgent
+Postern-Alternate: ops@gw.test
+Content-Type: text/plain; charset=utf-8
+
+Canary body
+`
+
+// The way of one message: relayed, bounced, then the alternate in our own mailbox.
+func TestBouncedThenAlternate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGateway(t)
+		g.run(t)
+		id := g.submit(t, "alice@gw.test", letter, "x@bounce.test").ID
+		wantStates(t, g, "x@bounce.test relayed, ops@gw.test standby")
+		sent := g.hop.to("x@bounce.test")
+		if len(sent) != 1 {
+			t.Fatalf("%d parcels", len(sent))
+		}
+		for _, want := range []string{"Postern-Step: primary", "Postern-Id: " + string(id), "sealed for bounce.test", "Canary body", "multipart/mixed"} {
+			if !strings.Contains(sent[0].raw, want) {
+				t.Errorf("the copy lacks %q:\n%s", want, sent[0].raw)
+			}
+		}
+		for _, leak := range []string{"ops@", "secret@", "Postern-Alternate", "Postern-Priority"} {
+			if strings.Contains(sent[0].raw, leak) {
+				t.Errorf("the copy holds %q:\n%s", leak, sent[0].raw)
+			}
+		}
+
+		token, _, _ := strings.Cut(sent[0].from, "@")
+		for range 3 { // a report that is told again changes nothing
+			bounce(t, g, token, "x@bounce.test")
+		}
+		wantStates(t, g, "x@bounce.test failed, ops@gw.test delivered")
+		if n := len(g.boxes["ops"]); n != 1 {
+			t.Fatalf("ops has %d messages", n)
+		}
+		mail, err := seals{}.Unwrap(SealedMail+"ops", g.boxes["ops"][0].Sealed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(mail), "Postern-Step: alternate") || !strings.Contains(string(mail), "sealed for gw.test") {
+			t.Errorf("the alternate's copy:\n%s", mail)
+		}
+		if n := len(g.boxes["alice"]); n != 0 {
+			t.Errorf("alice was told of a failure, though the alternate has it: %d", n)
+		}
+	})
+}
+
+// bounce sends in what a server writes when it gives up.
+func bounce(t *testing.T, g *gateway, token, about string) {
+	t.Helper()
+	tok, err := g.reports.Token(t.Context(), token)
+	if err != nil {
+		t.Fatalf("token: %v", err)
+	}
+	raw := strings.ReplaceAll(`From: MAILER-DAEMON@mx.test
+Subject: Undelivered Mail Returned to Sender
+Content-Type: multipart/report; report-type=delivery-status; boundary=b
+
+--b
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; mx.test
+
+Final-Recipient: rfc822; `+about+`
+Action: failed
+Status: 5.1.1
+Diagnostic-Code: smtp; 550 5.1.1 no such user
+
+--b--
+`, "\n", "\r\n")
+	if err := g.reports.Receive(t.Context(), tok, Address{}, []byte(raw)); err != nil {
+		t.Fatalf("receive: %v", err)
+	}
+}
+
+func TestAllFailedIsReported(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGateway(t)
+		g.run(t)
+		g.submit(t, "alice@gw.test", "Subject: Hello\nPostern-Alternate: y@refuse.test\n\nBody\n", "x@refuse.test")
+		wantStates(t, g, "x@refuse.test failed, y@refuse.test failed")
+		if n := len(g.boxes["alice"]); n != 1 {
+			t.Fatalf("alice has %d notices", n)
+		}
+		mail, _ := seals{}.Unwrap(SealedMail+"alice", g.boxes["alice"][0].Sealed)
+		for _, want := range []string{"report-type=delivery-status", "Final-Recipient: rfc822; x@refuse.test", "Action: failed", "550 no such user", "Auto-Submitted: auto-replied", "Subject: Hello"} {
+			if !strings.Contains(string(mail), want) {
+				t.Errorf("the notice lacks %q:\n%s", want, mail)
+			}
+		}
+		if len(g.tasks) > 0 {
+			t.Errorf("%d tasks are left", len(g.tasks))
+		}
+	})
+}
+
+// A notice to an address elsewhere without a key goes in clear, and so tells
+// neither subject nor body; its own failure is told to nobody.
+func TestNoticeInClearTellsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGateway(t)
+		g.run(t)
+		g.submit(t, "alice@nokey.test", "Subject: Canary subject\nPostern-On-Failure: any=return\n\nCanary body\n", "x@refuse.test")
+		wantStates(t, g, "x@refuse.test failed, alice@nokey.test relayed")
+		sent := g.hop.to("alice@nokey.test")
+		if len(sent) != 1 || sent[0].from != "" {
+			t.Fatalf("sent %+v", sent)
+		}
+		if strings.Contains(sent[0].raw, "Canary") {
+			t.Errorf("the notice holds content:\n%s", sent[0].raw)
+		}
+	})
+}
+
+func TestReturnedWithContent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGateway(t)
+		g.run(t)
+		g.submit(t, "alice@gw.test", "Subject: Mine\nPostern-On-Failure: any=return\n\nThe whole body\n", "x@refuse.test")
+		wantStates(t, g, "x@refuse.test failed")
+		if n := len(g.boxes["alice"]); n != 1 {
+			t.Fatalf("alice has %d notices", n)
+		}
+		if mail := string(g.boxes["alice"][0].Sealed); !strings.Contains(mail, "The whole body") || !strings.Contains(mail, "message/rfc822") {
+			t.Errorf("nothing is returned:\n%s", mail)
+		}
+	})
+}
+
+func TestNoKeyGoesToTheAlternate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGateway(t)
+		g.run(t)
+		g.submit(t, "alice@gw.test", "Subject: S\nPostern-Alternate: b@ok.test\n\nCanary body\n", "x@nokey.test")
+		wantStates(t, g, "x@nokey.test failed, b@ok.test relayed")
+		if len(g.hop.to("x@nokey.test")) != 0 {
+			t.Error("something left for an address without a key")
+		}
+	})
+}
+
+func TestDeferredIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGateway(t)
+		g.run(t)
+		g.submit(t, "alice@gw.test", "Subject: S\n\nBody\n", "x@defer.test")
+		time.Sleep(3*time.Minute + time.Second)
+		synctest.Wait()
+		if n := len(g.hop.to("x@defer.test")); n != 4 {
+			t.Errorf("tried %d times in three minutes, want 4", n)
+		}
+		time.Sleep(time.Hour)
+		wantStates(t, g, "x@defer.test failed")
+	})
+}
+
+func TestReplyAcknowledges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGateway(t)
+		g.run(t)
+		g.submit(t, "alice@gw.test", "Subject: S\nPostern-Goal: acked\n\nBody\n", "x@ok.test")
+		wantStates(t, g, "x@ok.test relayed")
+		copy := g.hop.to("x@ok.test")[0].raw
+		_, reply, _ := strings.Cut(copy, "Reply-To: <")
+		local, _, _ := strings.Cut(reply, "@")
+		tok, err := g.reports.Token(t.Context(), local)
+		if err != nil || tok.Kind != TokenReply {
+			t.Fatalf("token %q: %+v, %v", local, tok, err)
+		}
+		vacation := "From: x@ok.test\r\nAuto-Submitted: auto-replied\r\nSubject: away\r\n\r\nI am away.\r\n"
+		if err := g.reports.Receive(t.Context(), tok, mustAddress(t, "x@ok.test"), []byte(vacation)); err != nil {
+			t.Fatal(err)
+		}
+		wantStates(t, g, "x@ok.test relayed")
+		answer := "From: x@ok.test\r\nSubject: Re: S\r\n\r\nI am on it.\r\n"
+		if err := g.reports.Receive(t.Context(), tok, mustAddress(t, "x@ok.test"), []byte(answer)); err != nil {
+			t.Fatal(err)
+		}
+		wantStates(t, g, "x@ok.test acked")
+		if box := g.boxes["alice"]; len(box) != 1 || !strings.HasSuffix(string(box[0].Sealed), answer) {
+			t.Errorf("the reply was not passed on unchanged: %d", len(box))
+		}
+	})
+}
+
+// A report token whose attempt never was, or is too old, is void like a forged one.
+func TestT1VoidTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGateway(t)
+		g.run(t)
+		g.submit(t, "alice@gw.test", "Subject: S\n\nBody\n", "x@ok.test")
+		synctest.Wait()
+		local, _, _ := strings.Cut(g.hop.to("x@ok.test")[0].from, "@")
+		if _, err := g.reports.Token(t.Context(), local); err != nil {
+			t.Fatalf("a good token: %v", err)
+		}
+		never := g.reports.Tokens.Report(AttemptID{Delivery: 1, N: 2})
+		if _, err := g.reports.Token(t.Context(), never); !errors.Is(err, ErrVoidToken) {
+			t.Errorf("an attempt that never was: %v", err)
+		}
+		time.Sleep(TokenLife + time.Second)
+		if _, err := g.reports.Token(t.Context(), local); !errors.Is(err, ErrVoidToken) {
+			t.Errorf("an attempt that is too old: %v", err)
+		}
+	})
+}
+
+func TestFailedAcceptVoidsItsNumber(t *testing.T) {
+	g := newGateway(t)
+	g.memory.fail = ErrDiskFull
+	_, err := g.gate.Submit(t.Context(), &Submission{Account: Account{Name: "alice", MaxPriority: 9}, From: mustAddress(t, "alice@gw.test"),
+		To: []Envelope{{Address: mustAddress(t, "x@ok.test")}}, Raw: []byte("Subject: S\r\n\r\nB\r\n"), At: time.Now()})
+	if !errors.Is(err, ErrDiskFull) {
+		t.Fatalf("submit: %v", err)
+	}
+	if len(g.voids) != 1 || g.voids[0] != 1 {
+		t.Errorf("voided %v", g.voids)
+	}
+}
+
+// A device that sends a line of text and nothing else gets a whole message out of it.
+func TestMessageWithoutHeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGateway(t)
+		g.run(t)
+		g.submit(t, "panel@gw.test", "Zone 4 has opened.\n", "x@ok.test")
+		wantStates(t, g, "x@ok.test relayed")
+		raw := g.hop.to("x@ok.test")[0].raw
+		for _, want := range []string{"From: <panel@gw.test>", "\nDate: ", "\nMessage-ID: <", "Zone 4 has opened."} {
+			if !strings.Contains(raw, want) {
+				t.Errorf("the copy lacks %q:\n%s", want, raw)
+			}
+		}
+	})
+}

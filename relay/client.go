@@ -146,13 +146,15 @@ func (c *Client) deliver(ctx context.Context, w way, l *letter) {
 	}
 	tries := 0
 	for _, h := range hops {
-		if tries == maxTries || ctx.Err() != nil {
+		if tries >= maxTries || ctx.Err() != nil {
 			break
 		}
 		addrs, trouble := c.addresses(ctx, h)
 		out = graver(out, trouble)
-		for _, addr := range addrs[:min(len(addrs), maxTries-tries)] {
-			tries++
+		for _, addr := range addrs {
+			if tries++; tries > maxTries || ctx.Err() != nil {
+				break
+			}
 			out = graver(out, c.try(ctx, server{h, addr}, l, w.targets))
 			if len(l.pending(w.targets)) == 0 {
 				return

@@ -63,9 +63,9 @@ var stages = []struct {
 	{"dot", false, []string{"S: 220 mx.test", "C: EHLO gw.test", "S: 250 mx.test", "C: MAIL *", "S: 250 ok", "C: RCPT *", "S: 250 ok", "C: DATA", "S: 354 go", "B:"}},
 }
 
-// TestVerdicts is the table of every stage by every fault: what it comes to, and
-// whether the next server is asked. It covers T3 and T25.
-func TestVerdicts(t *testing.T) {
+// TestT3T25Verdicts is the table of every stage by every fault: what it comes to, and
+// whether the next server is asked.
+func TestT3T25Verdicts(t *testing.T) {
 	var table bytes.Buffer
 	fmt.Fprintf(&table, "%-10s %-14s %-36s %s\n", "stage", "fault", "verdict code status phase", "next server")
 	for _, stage := range stages {

@@ -26,6 +26,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"postern/dsn"
 	"postern/pgp"
 )
 
@@ -491,6 +492,36 @@ func TestParsePath(t *testing.T) {
 		p, ok := parsePath(tt.in, "FROM:")
 		if ok != tt.ok || p.Address != tt.address || !slices.Equal(p.Params, tt.params) {
 			t.Errorf("%q: %+v, %v", tt.in, p, ok)
+		}
+	}
+}
+
+// TestReportsAreRead: what the world returns is what package dsn reads it as.
+func TestReportsAreRead(t *testing.T) {
+	w := &World{Now: time.Now, Rand: rand.Reader}
+	head := readHead([]byte(original))
+	for _, tt := range []struct {
+		to   string
+		make func(r *Received) []byte
+		kind dsn.Kind
+	}{
+		{"x@bounce.test", func(r *Received) []byte { return w.bounce(r, head, time.Now()) }, dsn.KindFailed},
+		{"größe@bounce.test", func(r *Received) []byte { return w.bounce(r, head, time.Now()) }, dsn.KindFailed},
+		{"x@reads.test", func(r *Received) []byte { return w.receipt(r, head, "b@return.gw.test", time.Now()) }, dsn.KindReceipt},
+		{"x@acks.test", func(r *Received) []byte { return w.reply(r, head, "r@return.gw.test", time.Now()) }, dsn.KindReply},
+	} {
+		r := &Received{Domain: "some.test", N: 1, At: time.Now(), From: Path{Address: "b@return.gw.test"}, To: Path{Address: tt.to}}
+		got := dsn.Parse(tt.make(r))
+		if got.Kind != tt.kind {
+			t.Errorf("%s: read as %s: %+v", tt.to, got.Kind, got)
+		}
+		if tt.kind == dsn.KindFailed {
+			if o := got.Overall(); o.Final != tt.to || o.Status.String() != "5.1.1" || got.OriginalMessageID != "<1@gw.test>" {
+				t.Errorf("%s: %+v", tt.to, got)
+			}
+		}
+		if tt.kind == dsn.KindReply && got.Auto {
+			t.Errorf("%s: taken for a program", tt.to)
 		}
 	}
 }

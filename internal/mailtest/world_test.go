@@ -384,7 +384,7 @@ func TestWorldOnDisk(t *testing.T) {
 	}
 	t.Run("gpg", func(t *testing.T) {
 		Need(t, "gpg")
-		home, err := os.MkdirTemp("/tmp", "gpg") // short: gpg-agent's socket lives there
+		home, err := os.MkdirTemp("", "gpg") // short: gpg-agent's socket lives there
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -166,21 +166,20 @@ func dearmorKeys(b []byte) ([][]byte, error) {
 		return [][]byte{b}, nil
 	}
 	var blocks [][]byte
-	for begin := []byte("-----BEGIN PGP "); ; {
-		i := bytes.Index(b, begin)
-		if i < 0 {
+	for {
+		block, rest, ok := cutArmor(b)
+		if !ok {
 			break
 		}
-		b = b[i:]
-		block, err := armor.Decode(bytes.NewReader(b))
+		b = rest
+		d, err := armor.Decode(bytes.NewReader(block))
 		if err != nil {
-			return nil, errors.New("an armored block has no end")
+			return nil, errors.New("an armored block is broken: want an empty line after its header, and its end")
 		}
-		b = b[len(begin):]
-		if block.Type != armorPublic && block.Type != armorSecret {
+		if d.Type != armorPublic && d.Type != armorSecret {
 			continue
 		}
-		packets, err := io.ReadAll(block.Body)
+		packets, err := io.ReadAll(d.Body)
 		if err != nil {
 			return nil, fmt.Errorf("read armored key: %w", err)
 		}
@@ -190,4 +189,22 @@ func dearmorKeys(b []byte) ([][]byte, error) {
 		return nil, errors.New("there is no OpenPGP key in it: want packets, or text with a line -----BEGIN PGP PUBLIC KEY BLOCK-----")
 	}
 	return blocks, nil
+}
+
+// cutArmor returns the first armored block of b with its end line, and what follows.
+// A block without an end goes to the end of b.
+func cutArmor(b []byte) (block, rest []byte, ok bool) {
+	i := bytes.Index(b, []byte("-----BEGIN PGP "))
+	if i < 0 {
+		return nil, nil, false
+	}
+	b = b[i:]
+	end := bytes.Index(b, []byte("-----END PGP "))
+	if end < 0 {
+		return b, nil, true
+	}
+	if n := bytes.IndexByte(b[end:], '\n'); n >= 0 {
+		return b[:end+n+1], b[end+n+1:], true
+	}
+	return b, nil, true
 }

@@ -73,7 +73,7 @@ func newCert(e *openpgp.Entity) (Cert, error) {
 		return Cert{}, fmt.Errorf("read key %s: %w", keyID(e.PrimaryKey), err)
 	}
 	if len(public) > maxCert {
-		return Cert{}, fmt.Errorf("the key %s is larger than %d KiB: export it without the signatures of others (gpg --export-options export-minimal)", keyID(e.PrimaryKey), maxCert>>10)
+		return Cert{}, fmt.Errorf("the key %s is larger than %d KiB: export it with its newest signatures only (gpg --export-options export-minimal)", keyID(e.PrimaryKey), maxCert>>10)
 	}
 	config := strict(time.Time{})
 	c := Cert{

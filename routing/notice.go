@@ -72,7 +72,7 @@ func (r *Runner) report(t *Task, to Address) (*dsn.Notice, error) {
 		return nil, err
 	}
 	about := t.Delivery.Address
-	if !t.To.IsZero() {
+	if t.Kind == ToldOther {
 		// A third party is told of the recipient, and of no alternate.
 		about = t.Recipient.Address
 	}
@@ -114,7 +114,7 @@ func (r *Runner) returned(ctx context.Context, t *Task, n *dsn.Notice, here bool
 	}
 	n.InReplyTo = h.Get("Message-ID")
 	failure := t.Kind&(ToldFailed|ToldEnded|ToldReturned) != 0
-	wanted := t.To.IsZero() && failure && (t.Returned || t.Message.Ret == "FULL") && len(t.Message.Key) > 0
+	wanted := failure && (t.Returned || t.Message.Ret == "FULL") && len(t.Message.Key) > 0
 	if wanted && !here {
 		certs, err := r.Keys.Certs(ctx, t.Message.Sender)
 		if err != nil {
@@ -203,7 +203,7 @@ func (r *Runner) words(t *Task, about Address) string {
 		}
 		fmt.Fprintf(&b, "\n%s:\n    %s\n", from, last.Text)
 	}
-	if t.To.IsZero() && len(t.Chain) > 1 {
+	if t.Kind != ToldOther && len(t.Chain) > 1 {
 		b.WriteString("\nWhere it went:\n")
 		for i := range t.Chain {
 			d := &t.Chain[i]

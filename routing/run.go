@@ -40,6 +40,9 @@ const (
 	defaultGrace   = 25 * time.Second
 	// pause is how long the runner rests when the store cannot serve it.
 	pause = time.Second
+	// least is how long the scheduler rests when something is due and cannot be done:
+	// every worker is busy.
+	least = 5 * time.Millisecond
 	// batch is how many timers and tasks are taken at a time.
 	batch = 100
 )
@@ -99,7 +102,7 @@ func (r *Runner) schedule(ctx context.Context, jobs chan<- Job, idle <-chan stru
 		case more && free > 0:
 			continue
 		case !next.IsZero():
-			wait = max(0, next.Sub(r.Now()))
+			wait = max(least, next.Sub(r.Now()))
 		}
 		timer.Reset(wait)
 		// With a backlog, a worker that comes free is as good a reason to look again

@@ -45,7 +45,11 @@ func (p *plainServer) Next(response []byte) (challenge []byte, done bool, err er
 	}
 	authzid, authcid := string(parts[0]), string(parts[1])
 	if authzid != "" && authzid != authcid {
-		return nil, false, p.check("", "") // nobody may act for another
+		// Nobody may act for another. It takes the time and counts as a failure.
+		if err := p.check("", ""); err != nil {
+			return nil, false, err
+		}
+		return nil, false, replyAuth
 	}
 	return nil, true, p.check(authcid, string(parts[2]))
 }

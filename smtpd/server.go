@@ -18,17 +18,18 @@ import (
 // server is what Submission and Inbound have in common: it takes connections,
 // counts them, and runs the engine on each behind a guard.
 type server struct {
-	hostname string
-	name     string
-	tls      *tls.Config
-	implicit bool // TLS from the first byte
-	auth     bool // AUTH is offered
-	needAuth bool // nothing is taken without a login
-	clear    bool // AUTH is offered without TLS as well
-	device   bool // clients are devices until they log in
-	limits   Limits
-	log      *slog.Logger
-	now      func() time.Time
+	hostname   string
+	name       string
+	tls        *tls.Config
+	implicit   bool // TLS from the first byte
+	auth       bool // AUTH is offered
+	needAuth   bool // nothing is taken without a login
+	clear      bool // AUTH is offered without TLS as well
+	device     bool // clients are devices until they log in
+	recipients int  // of a transaction; 0 where the session counts
+	limits     Limits
+	log        *slog.Logger
+	now        func() time.Time
 
 	// admit refuses a client by its address; nil admits all.
 	admit func(netip.Addr) *smtp.SMTPError
@@ -37,6 +38,7 @@ type server struct {
 	open func(*session) smtp.Session
 
 	memory budget
+	warned time.Time // of a refused connection; the accepting goroutine's
 }
 
 // serve takes connections from l until ctx ends; then it lets messages under way
@@ -117,7 +119,7 @@ func (s *server) take(ctx context.Context, c net.Conn, r *registry) {
 		refused = r.add(g)
 	}
 	if refused != nil {
-		s.log.WarnContext(ctx, "connection refused", "listener", s.name, "remote", addr, "reply", refused.Code)
+		s.logRefused(ctx, addr, refused)
 		if !s.implicit {
 			// The reply fits the empty send buffer of a new connection.
 			c.SetWriteDeadline(s.now().Add(time.Second))
@@ -131,6 +133,17 @@ func (s *server) take(ctx context.Context, c net.Conn, r *registry) {
 		defer g.finish()
 		s.converse(ctx, g)
 	})
+}
+
+// logRefused warns once a second, so that a flood of connections is none of lines.
+func (s *server) logRefused(ctx context.Context, addr netip.Addr, r *smtp.SMTPError) {
+	level, now := slog.LevelWarn, s.now()
+	if now.Sub(s.warned) < time.Second {
+		level = slog.LevelDebug
+	} else {
+		s.warned = now
+	}
+	s.log.Log(ctx, level, "connection refused", "listener", s.name, "remote", addr, "reply", r.Message)
 }
 
 // converse speaks with one client, before and after STARTTLS.
@@ -156,7 +169,7 @@ func (s *server) speak(ctx context.Context, g *guard) {
 		return s.open(current), nil
 	}))
 	engine.Domain = s.hostname
-	engine.MaxRecipients = s.limits.Recipients
+	engine.MaxRecipients = s.recipients
 	engine.MaxMessageBytes = s.limits.Size
 	engine.MaxLineLength = maxLine
 	engine.EnableSMTPUTF8 = true

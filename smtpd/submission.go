@@ -72,10 +72,15 @@ func (s *Submission) Serve(ctx context.Context, l net.Listener) error {
 		l.Close()
 		return err
 	}
+	return s.server().serve(ctx, l)
+}
+
+func (s *Submission) server() *server {
+	limits := s.Limits.withDefaults()
 	v := &server{
 		hostname: s.Hostname, name: s.Name, tls: s.TLS, implicit: s.Mode == ImplicitTLS,
 		auth: s.Auth != nil, needAuth: s.Mode != Device, clear: s.Mode == Device && s.ClearAuth, device: s.Mode == Device,
-		limits: s.Limits.withDefaults(), log: s.Log, now: s.Now,
+		limits: limits, recipients: limits.Recipients, log: s.Log, now: s.Now,
 		open: func(base *session) smtp.Session { return &submission{session: base, config: s} },
 	}
 	if s.Mode == Device {
@@ -87,7 +92,7 @@ func (s *Submission) Serve(ctx context.Context, l net.Listener) error {
 		}
 	}
 	v.memory.give(v.limits.Memory)
-	return v.serve(ctx, l)
+	return v
 }
 
 func (s *Submission) check() error {

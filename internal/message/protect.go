@@ -5,8 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
-	"mime/quotedprintable"
 	"slices"
 	"strings"
 	"time"
@@ -24,13 +22,8 @@ type Payload struct {
 	Location *time.Location
 }
 
-var (
-	// ErrBoundary says that a boundary is not of RFC 2046 section 5.1.1, or stands in
-	// the content: draw another.
-	ErrBoundary = errors.New("boundary not usable")
-	// ErrPayload says that a content is not as Protect builds it.
-	ErrPayload = errors.New("not a protected content")
-)
+// ErrPayload says that a content is not as Protect builds it.
+var ErrPayload = errors.New("not a protected content")
 
 const crlf = "\r\n"
 
@@ -46,7 +39,7 @@ func Protect(p Payload) ([]byte, error) {
 	if err := replaceFields(&protected, p.Extra); err != nil {
 		return nil, err
 	}
-	if err := checkBoundary(p.Boundary, structure.Bytes(), p.Body); err != nil {
+	if err := CheckBoundary(p.Boundary, structure.Bytes(), p.Body); err != nil {
 		return nil, err
 	}
 	delimiter := "--" + p.Boundary
@@ -152,25 +145,6 @@ func writeText(b *bytes.Buffer, text []byte) {
 	}
 }
 
-// checkBoundary obeys RFC 2046 section 5.1.1. The quoted characters that it allows
-// are refused all the same: there is no need for them.
-func checkBoundary(boundary string, contents ...[]byte) error {
-	ok := len(boundary) > 0 && len(boundary) <= 70
-	for i := range len(boundary) {
-		c := boundary[i]
-		ok = ok && ('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("'()+_,-./:=?", c) >= 0)
-	}
-	if !ok {
-		return fmt.Errorf("%w: it must be 1 to 70 of the characters of RFC 2046 section 5.1.1", ErrBoundary)
-	}
-	for _, c := range contents {
-		if bytes.Contains(c, []byte("--"+boundary)) {
-			return fmt.Errorf("%w: it stands in the content", ErrBoundary)
-		}
-	}
-	return nil
-}
-
 // Unprotect is the inverse of Protect: it finds the original and the stamp in a
 // decrypted payload. The original's fields are all there and unchanged, those that
 // describe the body behind the others. stamp is nil if there is none.
@@ -181,11 +155,11 @@ func Unprotect(payload []byte) (original Header, body []byte, stamp *Stamp, err 
 		return Header{}, nil, nil, fmt.Errorf("%w: %w", ErrPayload, err)
 	}
 	kind := h.Get("Content-Type")
-	boundary := parameter(kind, "boundary")
-	if mediaType(kind) != "multipart/mixed" || !strings.EqualFold(parameter(kind, "hp"), "cipher") || boundary == "" {
+	boundary := Parameter(kind, "boundary")
+	if MediaType(kind) != "multipart/mixed" || !strings.EqualFold(Parameter(kind, "hp"), "cipher") || boundary == "" {
 		return Header{}, nil, nil, fmt.Errorf("%w: it is no multipart/mixed with hp=\"cipher\"", ErrPayload)
 	}
-	parts := cutParts(rest, boundary)
+	parts := Parts(rest, boundary)
 	if len(parts) == 0 {
 		return Header{}, nil, nil, fmt.Errorf("%w: it has no parts", ErrPayload)
 	}
@@ -199,10 +173,10 @@ func Unprotect(payload []byte) (original Header, body []byte, stamp *Stamp, err 
 	h.Fields = append(h.Fields, structure.Fields...)
 	for _, part := range parts[1:] {
 		ph, content, err := parsePart(part)
-		if err != nil || mediaType(ph.Get("Content-Type")) != StampType {
+		if err != nil || MediaType(ph.Get("Content-Type")) != StampType {
 			continue
 		}
-		text, err := decodeTransfer(content, ph.Get("Content-Transfer-Encoding"))
+		text, err := DecodeTransfer(content, ph.Get("Content-Transfer-Encoding"))
 		if err != nil {
 			return Header{}, nil, nil, fmt.Errorf("%w: %w", ErrStamp, err)
 		}
@@ -222,67 +196,4 @@ func parsePart(part []byte) (Header, []byte, error) {
 	}
 	h, err := ParseHeader(part[:end])
 	return h, part[next:], err
-}
-
-// maxParts is how many parts cutParts returns at most. Protect writes three.
-const maxParts = 100
-
-// cutParts returns the parts of a multipart body (RFC 2046 section 5.1.1), without
-// the line ends that belong to the delimiters. A body that is cut off ends its last
-// part.
-func cutParts(body []byte, boundary string) [][]byte {
-	delimiter := []byte("--" + boundary)
-	var parts [][]byte
-	start := -1
-	for at := 0; at < len(body) && len(parts) < maxParts; {
-		i := bytes.Index(body[at:], delimiter)
-		if i < 0 {
-			break
-		}
-		begin := at + i
-		at = begin + len(delimiter)
-		if begin > 0 && body[begin-1] != '\n' {
-			continue
-		}
-		tail := body[at:lineEnd(body, at)]
-		closing := bytes.HasPrefix(tail, []byte("--"))
-		if !closing && len(bytes.TrimSpace(tail)) > 0 {
-			continue // a longer boundary that begins like this one
-		}
-		if start >= 0 {
-			parts = append(parts, trimLineEnd(body[start:max(begin, start)]))
-		}
-		if closing {
-			return parts
-		}
-		at += len(tail)
-		start = at
-	}
-	if start >= 0 && len(parts) < maxParts {
-		parts = append(parts, body[start:])
-	}
-	return parts
-}
-
-func trimLineEnd(b []byte) []byte {
-	b = bytes.TrimSuffix(b, []byte("\n"))
-	return bytes.TrimSuffix(b, []byte("\r"))
-}
-
-// decodeTransfer undoes a Content-Transfer-Encoding (RFC 2045 section 6).
-func decodeTransfer(b []byte, encoding string) ([]byte, error) {
-	var r io.Reader
-	switch strings.ToLower(strings.TrimSpace(StripComments(encoding))) {
-	case "base64":
-		r = base64.NewDecoder(base64.StdEncoding, bytes.NewReader(b))
-	case "quoted-printable":
-		r = quotedprintable.NewReader(bytes.NewReader(b))
-	default:
-		return b, nil
-	}
-	text, err := io.ReadAll(r)
-	if err != nil {
-		return nil, fmt.Errorf("decode %s: %w", encoding, err)
-	}
-	return text, nil
 }

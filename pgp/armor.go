@@ -174,7 +174,7 @@ func dearmorKeys(b []byte) ([][]byte, error) {
 		b = rest
 		d, err := armor.Decode(bytes.NewReader(block))
 		if err != nil {
-			return nil, errors.New("an armored block is broken: want an empty line after its header, and its end")
+			return nil, errors.New("an armored block is broken: want an empty line before the data, and an end line")
 		}
 		if d.Type != armorPublic && d.Type != armorSecret {
 			continue
@@ -191,20 +191,23 @@ func dearmorKeys(b []byte) ([][]byte, error) {
 	return blocks, nil
 }
 
-// cutArmor returns the first armored block of b with its end line, and what follows.
-// A block without an end goes to the end of b.
+// cutArmor returns the first armored block of b, from its begin line to its end line,
+// and what follows. Where a begin line has no end line, block is empty.
 func cutArmor(b []byte) (block, rest []byte, ok bool) {
-	i := bytes.Index(b, []byte("-----BEGIN PGP "))
-	if i < 0 {
+	begin := []byte("-----BEGIN PGP ")
+	if !bytes.Contains(b, begin) {
 		return nil, nil, false
 	}
-	b = b[i:]
 	end := bytes.Index(b, []byte("-----END PGP "))
 	if end < 0 {
-		return b, nil, true
+		return nil, nil, true
 	}
-	if n := bytes.IndexByte(b[end:], '\n'); n >= 0 {
-		return b[:end+n+1], b[end+n+1:], true
+	rest = b[end:]
+	if n := bytes.IndexByte(rest, '\n'); n >= 0 {
+		rest = rest[n+1:]
+	} else {
+		rest = nil
 	}
-	return b, nil, true
+	// The begin line that is next to it: others before it were none.
+	return b[max(bytes.LastIndex(b[:end], begin), 0) : len(b)-len(rest)], rest, true
 }

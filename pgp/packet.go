@@ -41,7 +41,7 @@ type signedMessage struct {
 // The length of everything is known, so the packet is built in one buffer of its
 // exact size and encrypted in place, with the standard library's CFB mode. The
 // library's own writer streams: it copies the content three times, and its CFB mode
-// goes octet by octet, at less than half the speed.
+// goes octet by octet, at little more than half the speed.
 func (m *signedMessage) encrypt(key []byte, rand io.Reader) ([]byte, error) {
 	literal := len("b\x00....") + len(m.content)
 	if int64(literal) > math.MaxUint32/2 {

@@ -1,0 +1,196 @@
+package imapd
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"postern/internal/message"
+	"postern/routing"
+)
+
+// maxEntry is a bound on the size of a rendered entry, in octets. What an entry is
+// made of is cut to lengths that keep below it.
+const maxEntry = 256 << 10
+
+// maxViewField is how large a field of the original may be to be shown in an entry.
+const maxViewField = 16 << 10
+
+// Render writes a status entry as a whole message (RFC 5322): the header of the
+// original, a report for people as text and as HTML, and one for programs (RFC 3464).
+// view is the original's header for people, loc the time zone of the times in the
+// text. The same entry gives the same octets each time.
+//
+// An entry of the Incoming folders says nothing of anyone but the account it is for,
+// whatever else e holds: neither of alternates nor of a recipient that e's delivery
+// is an alternate of.
+func Render(e routing.Entry, view message.Header, loc *time.Location) []byte {
+	r := compose(&e, view, loc)
+	boundary := entryBoundary(&e)
+	outer, inner := boundary+"-r", boundary+"-a"
+	var b bytes.Buffer
+	b.Write(entryHeader(&e, view).Bytes())
+	fmt.Fprintf(&b, "MIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=delivery-status;\r\n boundary=%q\r\n\r\n", outer)
+	fmt.Fprintf(&b, "--%s\r\nContent-Type: multipart/alternative; boundary=%q\r\n\r\n", outer, inner)
+	fmt.Fprintf(&b, "--%s\r\n", inner)
+	writePart(&b, "text/plain; charset=utf-8", r.plain())
+	fmt.Fprintf(&b, "--%s\r\n", inner)
+	writePart(&b, "text/html; charset=utf-8", r.html())
+	fmt.Fprintf(&b, "--%s--\r\n\r\n--%s\r\n", inner, outer)
+	writeStatusPart(&b, &e)
+	fmt.Fprintf(&b, "--%s--\r\n", outer)
+	return b.Bytes()
+}
+
+// render renders an entry that came from the store.
+func (s *Server) render(e *routing.Entry) ([]byte, error) {
+	raw, err := s.Vault.Unwrap(routing.SealedView+string(e.Message.ID), e.Message.View)
+	if err != nil {
+		return nil, fmt.Errorf("open the header of %s: %w", e.Message.ID, err)
+	}
+	view, _ := message.ParseHeader(raw) // what is beyond its limits is not shown
+	return Render(*e, view, s.location()), nil
+}
+
+// incoming reports whether an entry is shown to one whom the message is for.
+func incoming(e *routing.Entry) bool {
+	return e.Folder == routing.FolderOpen || e.Folder == routing.FolderSettled
+}
+
+// entryHeader is the header of an entry: that of the original where a list shows
+// it, threaded below the original.
+func entryHeader(e *routing.Entry, view message.Header) message.Header {
+	var h message.Header
+	add := func(name, value string) {
+		_ = h.Append(name, value) // a value that is no field is left out
+	}
+	keep := func(name string) bool {
+		for _, f := range view.Fields {
+			if strings.EqualFold(f.Name, name) && len(f.Raw) <= maxViewField && bytes.HasSuffix(f.Raw, []byte("\r\n")) {
+				h.Fields = append(h.Fields, f)
+				return true
+			}
+		}
+		return false
+	}
+	if !keep("From") {
+		add("From", "<"+orUnknown(e.Message.Sender.String())+">")
+	}
+	// Of an alternate or a Bcc, the address is nowhere else in the list.
+	aside := !incoming(e) && (e.Delivery.Step > 0 || e.Recipient.Hidden)
+	if aside || !keep("To") {
+		add("To", "<"+orUnknown(e.Delivery.Address.String())+">")
+	}
+	if !aside {
+		keep("Cc")
+	}
+	keep("Subject")
+	if !keep("Date") {
+		add("Date", e.Message.Accepted.UTC().Format("Mon, 02 Jan 2006 15:04:05 -0700"))
+	}
+	add("Message-ID", entryID(e))
+	if ids := messageIDs(view.Get("Message-ID")); len(ids) > 0 && len(ids[0]) < 500 {
+		original := "<" + ids[0] + ">"
+		add("In-Reply-To", original)
+		add("References", strings.Join(append(references(view), original), " "))
+	}
+	add("Auto-Submitted", "auto-generated") // RFC 3834 section 5
+	add("Postern-Id", atomText(string(e.Message.ID)))
+	return h
+}
+
+// references are those of the original, the first and the last of them where they
+// are many (RFC 5537 section 3.4.4 cuts likewise).
+func references(view message.Header) []string {
+	var ids []string
+	for _, id := range messageIDs(view.Get("References")) {
+		if len(id) < 500 {
+			ids = append(ids, "<"+id+">")
+		}
+	}
+	if len(ids) > 20 {
+		ids = append(ids[:1:1], ids[len(ids)-19:]...)
+	}
+	return ids
+}
+
+// entryID is the Message-ID of an entry. A change of state makes a new entry, and so
+// a new one.
+func entryID(e *routing.Entry) string {
+	var event int64
+	if n := len(e.Journey); n > 0 {
+		event = e.Journey[n-1].ID
+	}
+	return fmt.Sprintf("<%s.%d.%d.%d@status.invalid>", atomText(string(e.Message.ID)), e.Delivery.ID, event, e.UID)
+}
+
+// entryBoundary cannot stand in a part: neither quoted-printable nor a field has
+// "=_" behind a line end.
+func entryBoundary(e *routing.Entry) string {
+	sum := sha256.Sum256([]byte(entryID(e)))
+	return "=_" + hex.EncodeToString(sum[:12])
+}
+
+// atomText keeps of s what may stand in an atom (RFC 5322 section 3.2.3) without
+// a quarrel.
+func atomText(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' {
+			return r
+		}
+		return -1
+	}, s)
+}
+
+func orUnknown(address string) string {
+	if address == "" {
+		return "unknown@invalid"
+	}
+	return address
+}
+
+// writePart writes a text as a part, as it is where it is ASCII.
+func writePart(b *bytes.Buffer, kind, text string) {
+	encoding := "7bit"
+	if !isASCII(text) {
+		encoding, text = "quoted-printable", quotePrintable(text)
+	}
+	b.WriteString("Content-Type: " + kind + "\r\nContent-Transfer-Encoding: " + encoding + "\r\n\r\n")
+	b.WriteString(text)
+	b.WriteString("\r\n")
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
+}
+
+// quotePrintable encodes a text with CRLF line ends (RFC 2045 section 6.7).
+func quotePrintable(text string) string {
+	var b strings.Builder
+	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\r\n"), "\r\n") {
+		width := 0
+		for i := range len(line) {
+			piece := line[i : i+1]
+			if c := line[i]; c >= 0x7f || c < ' ' || c == '=' || c == ' ' && i == len(line)-1 {
+				piece = "=" + strings.ToUpper(strconv.FormatUint(uint64(c)|0x100, 16)[1:])
+			}
+			if width+len(piece) > 75 {
+				b.WriteString("=\r\n")
+				width = 0
+			}
+			b.WriteString(piece)
+			width += len(piece)
+		}
+		b.WriteString("\r\n")
+	}
+	return b.String()
+}

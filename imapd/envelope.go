@@ -1,0 +1,205 @@
+package imapd
+
+import (
+	"net/mail"
+	"strings"
+
+	"github.com/emersion/go-imap/v2"
+)
+
+// maxAddresses bounds the addresses shown of one field.
+const maxAddresses = 1000
+
+// envelope reads the ENVELOPE of a header (RFC 3501 section 7.4.2). Encoded words
+// stay as they are: the client decodes them.
+func envelope(header []byte) *imap.Envelope {
+	e := &imap.Envelope{}
+	seen := 0
+	lists := [...]struct {
+		name string
+		dst  *[]imap.Address
+	}{{"from", &e.From}, {"sender", &e.Sender}, {"reply-to", &e.ReplyTo}, {"to", &e.To}, {"cc", &e.Cc}, {"bcc", &e.Bcc}}
+	for name, field := range fields(header) {
+		name = strings.ToLower(name)
+		for i := range lists {
+			if lists[i].name == name && len(*lists[i].dst) < maxAddresses {
+				*lists[i].dst = append(*lists[i].dst, parseAddresses(valueOf(field))...)
+			}
+		}
+		bit := 0
+		switch name {
+		case "date":
+			bit = 1
+		case "subject":
+			bit = 2
+		case "message-id":
+			bit = 4
+		case "in-reply-to":
+			bit = 8
+		}
+		if bit == 0 || seen&bit != 0 {
+			continue // of those there is one; the first counts
+		}
+		seen |= bit
+		setEnvelope(e, name, valueOf(field))
+	}
+	return e
+}
+
+func setEnvelope(e *imap.Envelope, name, value string) {
+	switch name {
+	case "date":
+		e.Date, _ = mail.ParseDate(value)
+	case "subject":
+		e.Subject = value
+	case "message-id":
+		if ids := messageIDs(value); len(ids) > 0 {
+			e.MessageID = ids[0]
+		}
+	case "in-reply-to":
+		e.InReplyTo = messageIDs(value)
+	}
+}
+
+// messageIDs finds what stands between angle brackets.
+func messageIDs(value string) []string {
+	var ids []string
+	for len(ids) < 100 {
+		_, rest, ok := strings.Cut(value, "<")
+		if !ok {
+			break
+		}
+		id, after, ok := strings.Cut(rest, ">")
+		if !ok {
+			break
+		}
+		if id = strings.TrimSpace(id); id != "" {
+			ids = append(ids, id)
+		}
+		value = after
+	}
+	return ids
+}
+
+// addressParser collects the addresses of a field (RFC 5322 section 3.4), and makes
+// the best of what is none.
+type addressParser struct {
+	list    []imap.Address
+	phrase  strings.Builder // outside of angle brackets, unquoted
+	comment string
+	angle   string
+	angled  bool
+	group   bool
+}
+
+func parseAddresses(v string) []imap.Address {
+	var p addressParser
+	for len(v) > 0 && len(p.list) < maxAddresses {
+		switch c := v[0]; c {
+		case '"':
+			n := quotedLen([]byte(v))
+			p.phrase.Write(unquote([]byte(v[:n])))
+			v = v[n:]
+			continue
+		case '(':
+			n := commentLen(v)
+			p.comment = strings.Trim(v[:n], "() \t")
+			v = v[n:]
+			continue
+		case '<':
+			n := angleLen(v)
+			p.angle, p.angled = strings.Trim(v[:n], "<> \t"), true
+			v = v[n:]
+			continue
+		case ',':
+			p.flush()
+		case ';':
+			p.flush()
+			if p.group {
+				p.list, p.group = append(p.list, imap.Address{}), false
+			}
+		case ':':
+			if !p.group && !p.angled && !strings.Contains(p.phrase.String(), "@") {
+				name := strings.TrimSpace(p.phrase.String())
+				if name == "" {
+					name = "group"
+				}
+				p.list, p.group = append(p.list, imap.Address{Mailbox: name}), true
+				p.reset()
+			}
+		default:
+			p.phrase.WriteByte(c)
+		}
+		v = v[1:]
+	}
+	p.flush()
+	if p.group {
+		p.list = append(p.list, imap.Address{})
+	}
+	return p.list
+}
+
+func (p *addressParser) reset() {
+	p.phrase.Reset()
+	p.comment, p.angle, p.angled = "", "", false
+}
+
+// flush takes in the address that ends here, if there is one.
+func (p *addressParser) flush() {
+	defer p.reset()
+	name, addr := strings.TrimSpace(p.phrase.String()), p.angle
+	if !p.angled {
+		name, addr = p.comment, name
+	} else if i := strings.LastIndexByte(addr, ':'); i >= 0 && strings.HasPrefix(addr, "@") {
+		addr = addr[i+1:] // RFC 5322 section 4.4: a route is not looked at
+	}
+	if addr == "" && name == "" {
+		return
+	}
+	a := imap.Address{Name: name, Mailbox: addr}
+	if i := strings.LastIndexByte(addr, '@'); i >= 0 {
+		a.Mailbox, a.Host = addr[:i], addr[i+1:]
+	}
+	if q := a.Mailbox; len(q) > 1 && q[0] == '"' && q[len(q)-1] == '"' {
+		a.Mailbox = string(unquote([]byte(q)))
+	}
+	// Without a host it would be the begin of a group, without either its end.
+	if a.Host == "" {
+		a.Host = "missing.invalid"
+	}
+	if a.Mailbox == "" {
+		a.Mailbox = "missing"
+	}
+	p.list = append(p.list, a)
+}
+
+// commentLen is the length of the comment that v begins with; comments nest.
+func commentLen(v string) int {
+	depth := 0
+	for i := 0; i < len(v); i++ {
+		switch v[i] {
+		case '\\':
+			i++
+		case '(':
+			depth++
+		case ')':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		}
+	}
+	return len(v)
+}
+
+// angleLen is the length of the address in angle brackets that v begins with.
+func angleLen(v string) int {
+	for i := 1; i < len(v); i++ {
+		switch v[i] {
+		case '"':
+			i += quotedLen([]byte(v[i:])) - 1
+		case '>':
+			return i + 1
+		}
+	}
+	return len(v)
+}

@@ -1,0 +1,238 @@
+package imapd
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapserver"
+
+	"postern/routing"
+)
+
+// batch is how many entries are taken from the store at once.
+const batch = 256
+
+// opened is a message that was read, and taken apart if somebody asked for that.
+type opened struct {
+	uid  uint32
+	raw  []byte
+	root *part
+}
+
+func (o *opened) parts() *part {
+	if o.root == nil {
+		o.root = parseMessage(o.raw)
+	}
+	return o.root
+}
+
+// reading is a pass over messages of the selected mailbox.
+type reading struct {
+	session *session
+	sel     *selection
+	ahead   []int // the lines to come, ascending
+	entries []routing.Entry
+}
+
+// read begins a pass over lines.
+func (s *session) read(sel *selection, lines []int) *reading {
+	return &reading{session: s, sel: sel, ahead: lines}
+}
+
+// open reads the message of line i; nil where it has gone. Lines are opened in the
+// order given to read; some may be left out.
+func (r *reading) open(i int) (*opened, error) {
+	uid := r.sel.snapshot.lines[i].uid
+	if r.sel.last.raw != nil && r.sel.last.uid == uid {
+		return &r.sel.last, nil
+	}
+	fetch := r.load
+	if r.sel.isStatus() {
+		fetch = r.render
+	}
+	raw, err := fetch(i, uid)
+	if raw == nil || err != nil {
+		return nil, err
+	}
+	r.sel.last = opened{uid: uid, raw: raw}
+	return &r.sel.last, nil
+}
+
+// load reads a message of an ordinary mailbox.
+func (r *reading) load(_ int, uid uint32) ([]byte, error) {
+	s := r.session
+	sealed, err := s.server.Messages.Load(s.ctx, r.sel.mailbox, uid)
+	if errors.Is(err, routing.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.server.Vault.Unwrap(routing.SealedMail+s.account, sealed)
+}
+
+// render renders a status entry.
+func (r *reading) render(i int, uid uint32) ([]byte, error) {
+	e, err := r.entry(i, uid)
+	if e == nil || err != nil {
+		return nil, err
+	}
+	return r.session.server.render(e)
+}
+
+// entry returns the entry of line i, reading those of the lines after it as well;
+// nil where it has gone.
+func (r *reading) entry(i int, uid uint32) (*routing.Entry, error) {
+	for len(r.ahead) > 0 && r.ahead[0] < i {
+		r.ahead = r.ahead[1:]
+	}
+	if len(r.ahead) > 0 && r.ahead[0] == i {
+		n := min(batch, len(r.ahead))
+		uids := make([]uint32, n)
+		for k, line := range r.ahead[:n] {
+			uids[k] = r.sel.snapshot.lines[line].uid
+		}
+		r.ahead = r.ahead[n:]
+		var err error
+		s := r.session
+		if r.entries, err = s.server.Status.Entries(s.ctx, r.sel.mailbox, uids); err != nil {
+			return nil, err
+		}
+	}
+	k, found := slices.BinarySearchFunc(r.entries, uid, func(e routing.Entry, uid uint32) int {
+		return int(int64(e.UID) - int64(uid))
+	})
+	if !found {
+		return nil, nil
+	}
+	return &r.entries[k], nil
+}
+
+// Fetch answers FETCH (RFC 3501 section 6.4.5).
+func (s *session) Fetch(w *imapserver.FetchWriter, set imap.NumSet, options *imap.FetchOptions) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sel := s.selected
+	if sel == nil {
+		return bad("No mailbox is selected")
+	}
+	if len(options.BinarySection) > 0 || len(options.BinarySectionSize) > 0 {
+		return bad("BINARY is not offered")
+	}
+	lines := sel.snapshot.indices(set, sel.saved)
+	seen, err := s.markSeen(sel, lines, options)
+	if err != nil {
+		return s.fail("fetch", err)
+	}
+	pass := s.read(sel, lines)
+	content := options.Envelope || options.BodyStructure != nil || len(options.BodySection) > 0 ||
+		options.RFC822Size && sel.isStatus()
+	var names []imap.Flag
+	for _, i := range lines {
+		r := response{line: &sel.snapshot.lines[i], flags: options.Flags || seen[i]}
+		if content {
+			if r.message, err = pass.open(i); err != nil {
+				return s.fail("fetch", err)
+			}
+			if r.message == nil {
+				continue // it has gone; the client is told when it may be
+			}
+		}
+		if r.flags {
+			names = sel.flagNames(names[:0], i)
+			r.names = names
+		}
+		if err := s.respond(w, uint32(i+1), &r, options); err != nil {
+			return s.fail("fetch", err)
+		}
+	}
+	return nil
+}
+
+// response is what is said of one message.
+type response struct {
+	line    *line
+	message *opened // where its content is needed
+	flags   bool
+	names   []imap.Flag
+}
+
+// respond writes a FETCH response. All is prepared before the library begins the
+// line: it holds a lock and runs a deadline until the line ends.
+func (s *session) respond(w *imapserver.FetchWriter, seq uint32, r *response, options *imap.FetchOptions) error {
+	size := int64(r.line.size)
+	var env *imap.Envelope
+	var structure imap.BodyStructure
+	sections := make([][]byte, len(options.BodySection))
+	if r.message != nil {
+		size = int64(len(r.message.raw))
+		if options.Envelope {
+			header, _ := splitHeader(r.message.raw)
+			env = envelope(header)
+		}
+		if options.BodyStructure != nil {
+			structure = bodyStructure(r.message.parts())
+		}
+		for k, item := range options.BodySection {
+			sections[k] = section(r.message, item)
+		}
+	}
+	m := w.CreateMessage(seq)
+	if options.UID {
+		m.WriteUID(imap.UID(r.line.uid))
+	}
+	if r.flags {
+		m.WriteFlags(r.names)
+	}
+	if options.InternalDate {
+		m.WriteInternalDate(r.line.when().In(s.server.location()))
+	}
+	if options.RFC822Size {
+		m.WriteRFC822Size(size)
+	}
+	if env != nil {
+		m.WriteEnvelope(env)
+	}
+	if structure != nil {
+		m.WriteBodyStructure(structure)
+	}
+	for k, item := range options.BodySection {
+		body := m.WriteBodySection(item, int64(len(sections[k])))
+		_, err := body.Write(sections[k])
+		if err := errors.Join(err, body.Close()); err != nil {
+			_ = m.Close()
+			return err
+		}
+	}
+	return m.Close()
+}
+
+// markSeen sets \Seen on the messages whose text is fetched without PEEK, and
+// returns the lines on which it was not set.
+func (s *session) markSeen(sel *selection, lines []int, options *imap.FetchOptions) (map[int]bool, error) {
+	peek := !slices.ContainsFunc(options.BodySection, func(b *imap.FetchItemBodySection) bool { return !b.Peek })
+	if peek || sel.readOnly {
+		return nil, nil
+	}
+	changed := make(map[int]bool)
+	var uids []uint32
+	for _, i := range lines {
+		if l := &sel.snapshot.lines[i]; l.flags&(routing.FlagSeen|gone) == 0 {
+			changed[i] = true
+			uids = append(uids, l.uid)
+		}
+	}
+	if len(uids) == 0 {
+		return nil, nil
+	}
+	change := routing.FlagChange{Mode: routing.FlagsAdd, Flags: routing.FlagSeen}
+	if err := s.server.Messages.SetFlags(s.ctx, sel.mailbox, uids, change); err != nil {
+		return nil, err
+	}
+	for i := range changed {
+		sel.snapshot.lines[i].flags |= routing.FlagSeen
+	}
+	sel.dirty = true
+	return changed, nil
+}

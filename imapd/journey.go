@@ -1,0 +1,260 @@
+package imapd
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"postern/routing"
+)
+
+// table gathers the rows of a journey.
+type table struct {
+	clock clock
+	day   string
+	rows  []row
+}
+
+func newTable(c clock) *table { return &table{clock: c, day: c.dayOf(c.sent)} }
+
+// add adds a row, unless there is nothing to say.
+func (t *table) add(at time.Time, what string) {
+	if what == "" {
+		return
+	}
+	r := row{time: at.In(t.clock.loc).Format("15:04:05"), what: what}
+	if day := t.clock.dayOf(at); day != t.day {
+		t.day, r.day = day, day
+	}
+	t.rows = append(t.rows, r)
+}
+
+// cut returns the rows; of many, the first and the last.
+func (t *table) cut() []row {
+	n := len(t.rows)
+	if n <= maxRows {
+		return t.rows
+	}
+	const head = 10
+	cut := append([]row(nil), t.rows[:head]...)
+	cut = append(cut, row{what: fmt.Sprintf("(%d more)", n-maxRows)})
+	return append(cut, t.rows[n-maxRows+head:]...)
+}
+
+// senderRows is the journey of the whole chain, for the sender.
+func senderRows(e *routing.Entry, c clock) []row {
+	t := newTable(c)
+	accepted := false
+	for i := range e.Journey {
+		r := &e.Journey[i]
+		own := r.Delivery == e.Delivery.ID
+		what := words(r, r.ID == e.Journey[len(e.Journey)-1].ID)
+		if r.Kind == routing.EventAccepted {
+			// All of the chain is accepted at once; alternates show when they start.
+			if accepted || r.Step > 0 {
+				continue
+			}
+			accepted, own = true, true
+		}
+		if what != "" && !r.Fits {
+			what += " (this changed nothing)"
+		}
+		if what != "" && !own {
+			what = show(r.Address.String()) + ": " + what
+		}
+		t.add(r.At, what)
+	}
+	return t.cut()
+}
+
+// words says what an event was. With last it is the newest there is.
+func words(r *routing.Record, last bool) string {
+	switch r.Kind {
+	case routing.EventAccepted:
+		return "accepted"
+	case routing.EventStart:
+		return "its turn came"
+	case routing.EventClaim:
+		if last {
+			return fmt.Sprintf("try %d began", r.Attempt)
+		}
+		return ""
+	case routing.EventLeaseLost:
+		return "a try was interrupted"
+	case routing.EventAttempt:
+		return attemptWords(r)
+	case routing.EventBounced:
+		return said("a report says that it failed", replyText(r.Outcome))
+	case routing.EventDelayed:
+		return said("a report says that it is delayed", replyText(r.Outcome))
+	case routing.EventConfirmed:
+		return "a report says that it was delivered"
+	case routing.EventPassedOn:
+		return "a report says that it was passed on; more will not be heard"
+	case routing.EventReceipt:
+		return "read"
+	case routing.EventAcknowledged:
+		return "acknowledged" + by(r)
+	case routing.EventHold:
+		return said("held"+by(r), show(r.Note))
+	case routing.EventRelease:
+		return said("released"+by(r), show(r.Note))
+	case routing.EventCancel:
+		return said("recalled"+by(r), show(r.Note))
+	case routing.EventExpire:
+		return "its time ran out"
+	case routing.EventUnneeded:
+		return "not needed any more"
+	case routing.EventClose:
+		return "reports are not waited for any longer"
+	case routing.EventTold:
+		return toldWords(r.Told)
+	case routing.EventNote:
+		return show(r.Note)
+	}
+	return ""
+}
+
+func attemptWords(r *routing.Record) string {
+	o := r.Outcome
+	host := show(o.Remote)
+	if host == "" {
+		host = "the next server"
+	}
+	reply := replyText(o)
+	switch o.Verdict {
+	case routing.Sent:
+		return said(host+" took it", reply)
+	case routing.Stored:
+		return "put into the mailbox here"
+	case routing.Refused:
+		return said(host+" refused it", reply)
+	case routing.Unknown:
+		return said("the connection to "+host+" was lost before the answer", reply)
+	case routing.Misconfigured:
+		return said("our own relay did not take it", reply)
+	case routing.NoKey:
+		return said("no usable key", reply)
+	}
+	if o.Code == 0 && o.Remote == "" {
+		return said("no server could be reached", reply)
+	}
+	return said(host+" put it off", reply)
+}
+
+// said adds what somebody said, if anything.
+func said(what, text string) string {
+	if text == "" {
+		return what
+	}
+	return what + ": " + text
+}
+
+func toldWords(t routing.Told) string {
+	switch {
+	case t&routing.ToldReturned != 0:
+		return "the message was returned to you"
+	case t&(routing.ToldFailed|routing.ToldEnded) != 0:
+		return "you were told that it failed"
+	case t&routing.ToldDelayed != 0:
+		return "you were told that it is late"
+	case t&routing.ToldDelivered != 0:
+		return "you were told that it arrived"
+	case t&routing.ToldStandDown != 0:
+		return "its recipient was told to stand down"
+	case t&routing.ToldOther != 0:
+		return "a notice was sent"
+	}
+	return ""
+}
+
+// clock says times as people do, in one zone.
+type clock struct {
+	sent time.Time
+	loc  *time.Location
+}
+
+func newClock(sent time.Time, loc *time.Location) clock {
+	if loc == nil {
+		loc = time.UTC
+	}
+	return clock{sent: sent.In(loc), loc: loc}
+}
+
+func (c clock) dayOf(t time.Time) string { return t.In(c.loc).Format("Mon 2 Jan 2006") }
+
+// at is "at 14:03", with the day where that is not the day the message was sent.
+func (c clock) at(t time.Time) string {
+	if c.dayOf(t) == c.dayOf(c.sent) {
+		return "at " + t.In(c.loc).Format("15:04")
+	}
+	return "on " + c.on(t)
+}
+
+// by is like at, for a time that must not pass.
+func (c clock) by(t time.Time) string {
+	if c.dayOf(t) == c.dayOf(c.sent) {
+		return "by " + t.In(c.loc).Format("15:04")
+	}
+	return "by " + c.on(t)
+}
+
+// on is day and time, the year only where it is another.
+func (c clock) on(t time.Time) string {
+	t = t.In(c.loc)
+	if t.Year() == c.sent.Year() {
+		return t.Format("Mon 2 Jan 15:04")
+	}
+	return t.Format("Mon 2 Jan 2006 15:04")
+}
+
+// sinceSent is how long after it was sent something happened.
+func (c clock) sinceSent(t time.Time) string {
+	if d := t.Sub(c.sent); d >= time.Second {
+		return duration(d) + " after it was sent"
+	}
+	return "at once"
+}
+
+// zone names the zone as it was when the message was sent.
+func (c clock) zone() string {
+	name, offset := c.sent.Zone()
+	if offset == 0 && (name == "UTC" || name == "") {
+		return "UTC"
+	}
+	utc := c.sent.Format("UTC-07:00")
+	if name == "" || strings.ContainsAny(name, "+-") {
+		return utc
+	}
+	return name + " (" + utc + ")"
+}
+
+// duration says how long, in at most two units.
+func duration(d time.Duration) string {
+	units := []struct {
+		of   time.Duration
+		name string
+	}{{24 * time.Hour, "day"}, {time.Hour, "hour"}, {time.Minute, "minute"}, {time.Second, "second"}}
+	var parts []string
+	for i, u := range units {
+		if n := d / u.of; n > 0 {
+			parts = append(parts, plural(int64(n), u.name))
+			if d -= n * u.of; len(parts) == 2 || i > 0 && n >= 10 {
+				break
+			}
+		} else if len(parts) > 0 {
+			break
+		}
+	}
+	if len(parts) == 0 {
+		return "no time"
+	}
+	return strings.Join(parts, " ")
+}
+
+func plural(n int64, unit string) string {
+	if n == 1 {
+		return "1 " + unit
+	}
+	return fmt.Sprintf("%d %ss", n, unit)
+}

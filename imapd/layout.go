@@ -1,0 +1,119 @@
+package imapd
+
+import (
+	"fmt"
+	"html"
+	"strings"
+	"unicode/utf8"
+)
+
+// columns is how wide the plain text is: a phone held upright shows it.
+const columns = 64
+
+// plain lays a report out as text with CRLF line ends.
+func (r *report) plain() string {
+	var b strings.Builder
+	wrap(&b, "", "", r.lead)
+	if len(r.rows) > 0 {
+		b.WriteString("\r\n")
+		for _, row := range r.rows {
+			if row.day != "" {
+				b.WriteString(row.day + "\r\n")
+			}
+			wrap(&b, fmt.Sprintf("%-10s", row.time), strings.Repeat(" ", 10), row.what)
+		}
+	}
+	section := func(title string, lines []string, bullet string) {
+		if len(lines) == 0 {
+			return
+		}
+		b.WriteString("\r\n")
+		if title != "" {
+			b.WriteString(title + "\r\n")
+		}
+		for _, line := range lines {
+			wrap(&b, bullet, strings.Repeat(" ", len(bullet)), line)
+		}
+	}
+	section("What happens next:", r.next, "  ")
+	section("What you can do:", r.do, "- ")
+	section("", r.facts, "")
+	return b.String()
+}
+
+// wrap writes a text in lines of columns, the first after first, the others after
+// rest. A word that is too long has a line of its own.
+func wrap(b *strings.Builder, first, rest, text string) {
+	line, width := first, len(first)
+	empty := true
+	for word := range strings.FieldsSeq(text) {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case empty:
+			line, width = line+word, width+n
+		case width+1+n <= columns:
+			line, width = line+" "+word, width+1+n
+		default:
+			b.WriteString(line + "\r\n")
+			line, width = rest+word, len(rest)+n
+		}
+		empty = false
+	}
+	b.WriteString(strings.TrimRight(line, " ") + "\r\n")
+}
+
+// html lays a report out for programs that prefer it: no scripts, no images, nothing
+// from elsewhere, readable on a phone.
+func (r *report) html() string {
+	var b strings.Builder
+	b.WriteString("<!DOCTYPE html>\r\n<html lang=\"en\"><head><meta charset=\"utf-8\">\r\n" +
+		"<meta name=\"viewport\" content=\"width=device-width\"></head>\r\n" +
+		"<body style=\"font:16px/1.4 sans-serif;max-width:36em;margin:1em\">\r\n")
+	b.WriteString("<p><b>" + escape(r.lead) + "</b></p>\r\n")
+	if len(r.rows) > 0 {
+		b.WriteString("<table style=\"border-spacing:0 4px\">\r\n")
+		for _, row := range r.rows {
+			if row.day != "" {
+				b.WriteString("<tr><td colspan=\"2\"><i>" + escape(row.day) + "</i></td></tr>\r\n")
+			}
+			b.WriteString("<tr valign=\"top\"><td style=\"padding-right:1em\">" + escape(row.time) + "</td>\r\n<td>" + escape(row.what) + "</td></tr>\r\n")
+		}
+		b.WriteString("</table>\r\n")
+	}
+	for _, line := range r.next {
+		b.WriteString("<p>" + escape(line) + "</p>\r\n")
+	}
+	if len(r.do) > 0 {
+		b.WriteString("<p>What you can do:</p>\r\n<ul>\r\n")
+		for _, line := range r.do {
+			b.WriteString("<li>" + escape(line) + "</li>\r\n")
+		}
+		b.WriteString("</ul>\r\n")
+	}
+	b.WriteString("<p style=\"color:#666;font-size:smaller\">\r\n")
+	for _, line := range r.facts {
+		b.WriteString(escape(line) + "<br>\r\n")
+	}
+	b.WriteString("</p></body></html>\r\n")
+	return b.String()
+}
+
+// escape makes a text ASCII that HTML shows as it is, in lines of decent length.
+func escape(s string) string {
+	var b strings.Builder
+	width := 0
+	for _, r := range html.EscapeString(s) {
+		switch {
+		case r == ' ' && width > 70:
+			b.WriteString("\r\n")
+			width = 0
+		case r >= utf8.RuneSelf:
+			n, _ := fmt.Fprintf(&b, "&#%d;", r)
+			width += n
+		default:
+			b.WriteRune(r)
+			width++
+		}
+	}
+	return b.String()
+}

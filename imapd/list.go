@@ -1,0 +1,237 @@
+package imapd
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapserver"
+
+	"postern/routing"
+)
+
+// node is a name in the tree of mailboxes. Levels above a mailbox are nodes even
+// where no mailbox has that name.
+type node struct {
+	name     string
+	mailbox  *routing.Mailbox // nil where there is none
+	children bool
+	inner    bool // something below it is subscribed
+}
+
+// tree returns all names of an account, those of mailboxes in the order given, each
+// level before what is below it.
+func tree(all []routing.Mailbox) []*node {
+	var nodes []*node
+	byName := make(map[string]*node, len(all))
+	get := func(name string) *node {
+		n := byName[name]
+		if n == nil {
+			n = &node{name: name}
+			byName[name] = n
+			nodes = append(nodes, n)
+		}
+		return n
+	}
+	for i := range all {
+		m := &all[i]
+		for at := range len(m.Name) {
+			if m.Name[at] == delim[0] {
+				above := get(m.Name[:at])
+				above.children = true
+				above.inner = above.inner || m.Subscribed
+			}
+		}
+		get(m.Name).mailbox = m
+	}
+	return nodes
+}
+
+// List answers LIST (RFC 3501 section 6.3.8, RFC 5258, 5819, 6154), and LSUB, which
+// the library turns into LIST (SUBSCRIBED).
+func (s *session) List(w *imapserver.ListWriter, ref string, patterns []string, options *imap.ListOptions) error {
+	if len(patterns) == 0 {
+		return w.WriteList(&imap.ListData{Attrs: []imap.MailboxAttr{imap.MailboxAttrNoSelect}, Delim: rune(delim[0])})
+	}
+	all, err := s.server.Mailboxes.Mailboxes(s.ctx, s.account)
+	if err != nil {
+		return s.fail("list", err)
+	}
+	lsub := s.guard.command == "LSUB"
+	for _, n := range tree(all) {
+		match := slices.IndexFunc(patterns, func(p string) bool { return matchMailbox(ref+p, n.name) })
+		if match < 0 {
+			continue
+		}
+		data := listData(n, options, lsub, strings.HasSuffix(patterns[match], "%"))
+		if data == nil {
+			continue
+		}
+		if options.ReturnStatus != nil && n.mailbox != nil {
+			if data.Status, err = s.statusData(*n.mailbox, options.ReturnStatus); err != nil {
+				return s.fail("list", err)
+			}
+		}
+		if err := w.WriteList(data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listData is what LIST says of a name, nil where it is not selected. With hides the
+// pattern shows one level, and not what is below it.
+func listData(n *node, options *imap.ListOptions, lsub, hides bool) *imap.ListData {
+	data := &imap.ListData{Delim: rune(delim[0]), Mailbox: n.name}
+	subscribed := n.mailbox != nil && n.mailbox.Subscribed
+	special := n.mailbox != nil && n.mailbox.SpecialUse != ""
+	if options.SelectSubscribed && !subscribed {
+		switch {
+		case n.inner && options.SelectRecursiveMatch:
+			// RFC 5258 section 3.5
+			data.ChildInfo = &imap.ListDataChildInfo{Subscribed: true}
+		case n.inner && lsub && hides:
+			// RFC 3501 section 6.3.9
+			data.Attrs = append(data.Attrs, imap.MailboxAttrNoSelect)
+			return data
+		default:
+			return nil
+		}
+	}
+	if options.SelectSpecialUse && !special {
+		return nil
+	}
+	if n.mailbox == nil {
+		data.Attrs = append(data.Attrs, imap.MailboxAttrNoSelect)
+	}
+	if n.children {
+		data.Attrs = append(data.Attrs, imap.MailboxAttrHasChildren)
+	} else {
+		data.Attrs = append(data.Attrs, imap.MailboxAttrHasNoChildren)
+	}
+	if subscribed && (options.SelectSubscribed && !lsub || options.ReturnSubscribed) {
+		data.Attrs = append(data.Attrs, imap.MailboxAttrSubscribed)
+	}
+	if special && isKeyword(strings.TrimPrefix(n.mailbox.SpecialUse, `\`)) {
+		data.Attrs = append(data.Attrs, imap.MailboxAttr(n.mailbox.SpecialUse))
+	}
+	return data
+}
+
+// Status answers STATUS.
+func (s *session) Status(name string, options *imap.StatusOptions) (*imap.StatusData, error) {
+	m, err := s.mailbox(name)
+	if err != nil {
+		return nil, s.fail("status", err)
+	}
+	data, err := s.statusData(m, options)
+	return data, s.fail("status", err)
+}
+
+// statusData fills in all that was asked for: the library does not look whether it is
+// there.
+func (s *session) statusData(m routing.Mailbox, options *imap.StatusOptions) (*imap.StatusData, error) {
+	messages, unseen := uint32(m.Messages), uint32(m.Unseen)
+	size, limit := mailboxSize(m), uint32(s.guard.limits.Message)
+	data := &imap.StatusData{
+		Mailbox: m.Name, NumMessages: &messages, NumUnseen: &unseen, Size: &size, AppendLimit: &limit,
+		UIDNext: imap.UID(m.UIDNext), UIDValidity: m.UIDValidity,
+		NumRecent: new(uint32), NumDeleted: new(uint32), DeletedStorage: new(int64),
+	}
+	if !options.NumRecent && !options.NumDeleted && !options.DeletedStorage {
+		return data, nil
+	}
+	items, err := s.server.Messages.Items(s.ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	first := s.server.firstTold(m.ID, m.UIDNext, false)
+	for i := range items {
+		if items[i].UID >= first {
+			*data.NumRecent++
+		}
+		if items[i].Flags&routing.FlagDeleted != 0 {
+			*data.NumDeleted++
+			*data.DeletedStorage += items[i].Size
+		}
+	}
+	return data, nil
+}
+
+// mailboxSize is the SIZE of a mailbox. Of a status folder it is a bound: RFC 8438
+// section 2 lets it be larger than the sum.
+func mailboxSize(m routing.Mailbox) int64 {
+	if m.Status != routing.FolderNone {
+		return int64(m.Messages) * maxEntry
+	}
+	return m.Size
+}
+
+// Create makes a mailbox. A delimiter at its end only says that more will be made
+// below it (RFC 3501 section 6.3.3).
+func (s *session) Create(name string, options *imap.CreateOptions) error {
+	name = canonicalName(strings.TrimSuffix(name, delim))
+	if err := checkNewName(name); err != nil {
+		return err
+	}
+	use := ""
+	switch len(options.SpecialUse) {
+	case 0:
+	case 1:
+		use = string(options.SpecialUse[0])
+	default:
+		// RFC 6154 section 3
+		return no("USEATTR", "A mailbox has one special use")
+	}
+	switch imap.MailboxAttr(use) {
+	case "", imap.MailboxAttrArchive, imap.MailboxAttrDrafts, imap.MailboxAttrJunk, imap.MailboxAttrSent, imap.MailboxAttrTrash:
+	default:
+		return no("USEATTR", "A special use is \\Archive, \\Drafts, \\Junk, \\Sent or \\Trash")
+	}
+	return s.fail("create", s.server.Mailboxes.CreateMailbox(s.ctx, s.account, name, use))
+}
+
+// Delete deletes a mailbox. What is below it stays.
+func (s *session) Delete(name string) error {
+	if canonicalName(name) == inbox {
+		return no(imap.ResponseCodeCannot, "INBOX cannot be deleted")
+	}
+	m, err := s.mailbox(name)
+	if err != nil {
+		return s.fail("delete", err)
+	}
+	if m.Status != routing.FolderNone {
+		return no(imap.ResponseCodeCannot, "The status folders cannot be deleted")
+	}
+	return s.fail("delete", s.server.Mailboxes.DeleteMailbox(s.ctx, s.account, m.Name))
+}
+
+// Rename renames a mailbox with all that is below it.
+func (s *session) Rename(from, to string, _ *imap.RenameOptions) error {
+	from, to = canonicalName(from), canonicalName(strings.TrimSuffix(to, delim))
+	if err := checkNewName(to); err != nil {
+		return err
+	}
+	first, _, _ := strings.Cut(from, delim)
+	if strings.EqualFold(first, statusRoot) {
+		return no(imap.ResponseCodeCannot, "The status folders cannot be renamed")
+	}
+	if strings.HasPrefix(to, from+delim) && from != inbox {
+		return no(imap.ResponseCodeCannot, "A mailbox cannot be moved below itself")
+	}
+	return s.fail("rename", s.server.Mailboxes.RenameMailbox(s.ctx, s.account, from, to))
+}
+
+// Subscribe adds a mailbox to those LSUB lists.
+func (s *session) Subscribe(name string) error { return s.subscribe(name, true) }
+
+// Unsubscribe is the inverse of Subscribe.
+func (s *session) Unsubscribe(name string) error { return s.subscribe(name, false) }
+
+func (s *session) subscribe(name string, on bool) error {
+	m, err := s.mailbox(name)
+	if err == nil {
+		err = s.server.Mailboxes.Subscribe(s.ctx, s.account, m.Name, on)
+	}
+	return s.fail("subscribe", err)
+}

@@ -1,0 +1,148 @@
+package imapd
+
+import (
+	"errors"
+	"time"
+
+	"github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapserver"
+
+	"postern/routing"
+)
+
+// settle is how long an idling session lets changes gather after it showed some.
+const settle = 25 * time.Millisecond
+
+// Poll tells what changed, after a command.
+func (s *session) Poll(w *imapserver.UpdateWriter, allowExpunge bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.poll(w, allowExpunge)
+}
+
+// Idle tells what changes until stop (RFC 2177).
+func (s *session) Idle(w *imapserver.UpdateWriter, stop <-chan struct{}) error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.idlers.Add(1)
+	s.mu.Unlock()
+	defer s.idlers.Done()
+
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for {
+		select { // gather
+		case <-stop:
+			return nil
+		case <-s.ctx.Done():
+			return nil
+		case <-pause.C:
+		}
+		s.mu.Lock()
+		err := s.poll(w, true)
+		s.mu.Unlock()
+		if err == nil {
+			err = s.guard.flush()
+		}
+		if err != nil {
+			return s.fail("idle", err)
+		}
+		select {
+		case <-stop:
+			return nil
+		case <-s.ctx.Done():
+			return nil
+		case _, open := <-s.changed:
+			s.mark(open)
+		}
+		pause.Reset(settle)
+	}
+}
+
+// mark notes that the watcher has signalled.
+func (s *session) mark(open bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !open {
+		s.changed = nil
+	}
+	if s.selected != nil {
+		s.selected.dirty = true
+	}
+}
+
+// poll tells what changed, with mu held.
+func (s *session) poll(w *imapserver.UpdateWriter, expunge bool) error {
+	sel := s.selected
+	if sel == nil {
+		return nil
+	}
+	select {
+	case _, open := <-s.changed:
+		if !open {
+			s.changed = nil
+		}
+		sel.dirty = true
+	default:
+	}
+	if !sel.dirty {
+		return nil
+	}
+	items, err := s.server.Messages.Items(s.ctx, sel.mailbox)
+	if err != nil && !errors.Is(err, routing.ErrNotFound) {
+		// The command itself has succeeded, and the next one looks again.
+		_ = s.fail("look for changes", err)
+		return nil
+	}
+	c := sel.snapshot.update(items, expunge) // a deleted mailbox has no messages
+	sel.dirty = !expunge && sel.snapshot.missing() > 0
+	return s.tell(w, sel, c)
+}
+
+// tell writes changes: what is gone, from the last to the first, how many there
+// are, and what has other flags.
+func (s *session) tell(w *imapserver.UpdateWriter, sel *selection, c changes) error {
+	for _, n := range c.expunged {
+		if err := w.WriteExpunge(n); err != nil {
+			return err
+		}
+	}
+	if c.exists {
+		sel.arrived(s.server)
+		if err := w.WriteNumMessages(uint32(len(sel.snapshot.lines))); err != nil {
+			return err
+		}
+		if err := w.WriteNumRecent(sel.numRecent()); err != nil {
+			return err
+		}
+	}
+	if err := s.tellFlags(w, sel, c); err != nil {
+		return err
+	}
+	var names []imap.Flag
+	for _, i := range c.flagged {
+		names = sel.flagNames(names[:0], i)
+		if err := w.WriteMessageFlags(uint32(i+1), imap.UID(sel.snapshot.lines[i].uid), names); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tellFlags writes FLAGS where keywords came up that were not announced.
+func (s *session) tellFlags(w *imapserver.UpdateWriter, sel *selection, c changes) error {
+	fresh := false
+	for _, i := range c.flagged {
+		fresh = fresh || sel.unannounced(i)
+	}
+	for i := c.first; i < len(sel.snapshot.lines); i++ {
+		fresh = fresh || sel.unannounced(i)
+	}
+	if !fresh {
+		return nil
+	}
+	return w.WriteMailboxFlags(sel.announce())
+}

@@ -1,0 +1,372 @@
+package imapd
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"postern/internal/message"
+	"postern/routing"
+)
+
+// report is what an entry says to a person, before it is laid out.
+type report struct {
+	lead  string   // the one line that says it all
+	rows  []row    // the journey
+	next  []string // what happens next, and when
+	do    []string // what can be done about it
+	facts []string
+}
+
+// row is one line of the journey.
+type row struct {
+	day  string // set where another day begins
+	time string
+	what string
+}
+
+// Bounds that keep an entry below maxEntry.
+const (
+	maxRows = 60
+	maxText = 300 // characters of a remote reply or a note
+	maxList = 40
+)
+
+// compose says what there is to say of an entry.
+func compose(e *routing.Entry, view message.Header, loc *time.Location) *report {
+	c := newClock(e.Message.Accepted, loc)
+	if incoming(e) {
+		return composeIncoming(e, view, c)
+	}
+	return &report{
+		lead:  senderLead(e, c),
+		rows:  senderRows(e, c),
+		next:  senderNext(e, c),
+		do:    senderDo(e),
+		facts: senderFacts(e, c),
+	}
+}
+
+// senderLead is the line that says it all, to the sender.
+func senderLead(e *routing.Entry, c clock) string {
+	d, to := &e.Delivery, show(e.Delivery.Address.String())
+	switch d.State {
+	case routing.Held:
+		return heldLead(e, c)
+	case routing.Queued:
+		return queuedLead(d, to, c)
+	case routing.Sending:
+		return fmt.Sprintf("Being sent to %s: try %d began %s.", to, d.Attempts, c.at(d.Since))
+	case routing.Relayed:
+		lead := fmt.Sprintf("Sent to %s %s, %s.", to, c.at(d.Since), c.sinceSent(d.Since))
+		if d.Closed {
+			return lead + " Whether it arrived was never reported."
+		}
+		return lead + " Whether it arrived is not known yet."
+	case routing.Delivered:
+		return fmt.Sprintf("Delivered to %s %s, %s.", to, c.at(d.Since), c.sinceSent(d.Since))
+	case routing.Read:
+		return fmt.Sprintf("Read by %s %s, %s.", to, c.at(d.Since), c.sinceSent(d.Since))
+	case routing.Acked:
+		return fmt.Sprintf("Acknowledged by %s %s, %s.", to, c.at(d.Since), c.sinceSent(d.Since))
+	case routing.Failed:
+		return fmt.Sprintf("Not delivered to %s: %s.", to, reason(d))
+	case routing.Expired:
+		return fmt.Sprintf("Not delivered to %s: its time ran out %s.", to, c.at(d.Since))
+	case routing.Cancelled:
+		return fmt.Sprintf("Recalled%s %s: %s will not get it.", by(lastOf(e, routing.EventCancel)), c.at(d.Since), to)
+	case routing.Unused:
+		return fmt.Sprintf("Not sent to %s: it was not needed.", to)
+	}
+	return fmt.Sprintf("For %s: not sent yet.", to)
+}
+
+func queuedLead(d *routing.Delivery, to string, c clock) string {
+	soon := d.Due.Sub(d.Since) < time.Second
+	switch {
+	case d.Attempts == 0 && soon:
+		return fmt.Sprintf("Waiting to be sent to %s.", to)
+	case d.Attempts == 0:
+		return fmt.Sprintf("Waiting to be sent to %s; it is due %s.", to, c.at(d.Due))
+	case soon:
+		return fmt.Sprintf("Not delivered to %s yet: it is to be tried again now.", to)
+	}
+	return fmt.Sprintf("Not delivered to %s yet: %s; the next try is %s.", to, reason(d), c.at(d.Due))
+}
+
+func heldLead(e *routing.Entry, c clock) string {
+	d, to := &e.Delivery, show(e.Delivery.Address.String())
+	if hold := lastOf(e, routing.EventHold); hold != nil && hold.At.Equal(d.Since) {
+		return fmt.Sprintf("Held%s %s: nothing is sent to %s until it is released.", by(hold), c.at(d.Since), to)
+	}
+	if d.Failure == routing.ClassNoKey {
+		return fmt.Sprintf("Held %s: there is no usable key for %s, and nothing leaves without one.", c.at(d.Since), to)
+	}
+	if d.Last.Verdict == routing.Misconfigured {
+		return fmt.Sprintf("Held %s: our own relay does not take it, and the operator has to look. %s", c.at(d.Since), replyText(d.Last))
+	}
+	return fmt.Sprintf("Held %s, not delivered to %s: %s.", c.at(d.Since), to, reason(d))
+}
+
+// reason says why the last try or report of d was no success, without a full stop.
+func reason(d *routing.Delivery) string {
+	o := d.Last
+	switch {
+	case d.Failure == routing.ClassNoKey || o.Verdict == routing.NoKey:
+		return "there is no usable key for it"
+	case o.Verdict == routing.Unknown:
+		return "the connection was lost before the answer"
+	case d.Failure == routing.ClassExpired && replyText(o) == "":
+		return "its time ran out"
+	}
+	if text := replyText(o); text != "" {
+		return strings.TrimRight(text, ". ")
+	}
+	return "no reason was given"
+}
+
+// replyText is what the remote side said, code first.
+func replyText(o routing.Outcome) string {
+	var parts []string
+	if o.Code != 0 {
+		parts = append(parts, fmt.Sprint(o.Code))
+	}
+	if s := o.Status.String(); s != "" && !strings.Contains(o.Text, s) {
+		parts = append(parts, s)
+	}
+	if t := show(o.Text); t != "" {
+		parts = append(parts, t)
+	}
+	return strings.Join(parts, " ")
+}
+
+// show makes a text from elsewhere fit to be shown: one line, no controls, not long.
+func show(s string) string {
+	s = strings.TrimSpace(message.Plain(s))
+	n := 0
+	for i := range s {
+		if n++; n > maxText {
+			return s[:i] + "..."
+		}
+	}
+	return s
+}
+
+// lastOf is the last record of a kind that was the delivery's own; nil for none.
+func lastOf(e *routing.Entry, kind routing.EventKind) *routing.Record {
+	for i := len(e.Journey) - 1; i >= 0; i-- {
+		if r := &e.Journey[i]; r.Kind == kind && r.Delivery == e.Delivery.ID && r.Fits {
+			return r
+		}
+	}
+	return nil
+}
+
+// by names who did it, where a person did.
+func by(r *routing.Record) string {
+	if r == nil || r.By == "" || r.By == "remote" {
+		return ""
+	}
+	if r.By == "operator" {
+		return " by the operator"
+	}
+	return " by " + show(r.By)
+}
+
+// senderNext says what happens next.
+func senderNext(e *routing.Entry, c clock) []string {
+	d := &e.Delivery
+	var next []string
+	switch d.State {
+	case routing.Queued:
+		if d.Attempts > 0 && d.Due.Sub(d.Since) >= time.Second {
+			next = append(next, fmt.Sprintf("It is tried again %s.", c.at(d.Due)))
+		}
+		if end := givenUp(e); !end.IsZero() {
+			next = append(next, fmt.Sprintf("If that does not help, it is given up %s.", c.at(end)))
+		}
+	case routing.Held:
+		next = append(next, "It waits until somebody releases or recalls it"+expiry(e, c)+".")
+	case routing.Relayed:
+		if w := e.Recipient.Terms.Window; !d.Closed && w > 0 && !d.Relayed.IsZero() {
+			next = append(next, fmt.Sprintf("A report may still come, until %s.", c.on(d.Relayed.Add(w))))
+		}
+	}
+	next = append(next, chainNext(e, c)...)
+	if len(next) == 0 {
+		switch {
+		case d.State.Final():
+			next = append(next, "Nothing more happens here.")
+		case d.Closed:
+			next = append(next, "No report is waited for any longer.")
+		}
+	}
+	return next
+}
+
+// givenUp is when the tries of a queued delivery end.
+func givenUp(e *routing.Entry) time.Time {
+	d, t := &e.Delivery, e.Recipient.Terms
+	var end time.Time
+	if t.Patience > 0 && !d.Started.IsZero() {
+		end = d.Started.Add(t.Patience)
+	}
+	if x := t.Expires; !x.IsZero() && (end.IsZero() || x.Before(end)) && (d.Started.IsZero() || d.Started.Before(x)) {
+		end = x
+	}
+	return end
+}
+
+func expiry(e *routing.Entry, c clock) string {
+	if x := e.Recipient.Terms.Expires; !x.IsZero() {
+		return ", at most until " + c.on(x)
+	}
+	return ""
+}
+
+// chainNext says how the chain stands, and what is still to come of it.
+func chainNext(e *routing.Entry, c clock) []string {
+	var lines []string
+	d := &e.Delivery
+	standing := make(map[int][]string) // by step: those that stand by
+	for i := range e.Others {
+		o := &e.Others[i]
+		if len(lines) == maxList {
+			break
+		}
+		to := show(o.Address.String())
+		switch {
+		case o.State == routing.Standby && o.Step > d.Step:
+			standing[o.Step] = append(standing[o.Step], to)
+		case o.State == routing.Standby, o.State == routing.Unused:
+		case o.Step > d.Step:
+			lines = append(lines, fmt.Sprintf("Its alternate %s has taken over: %s.", to, stateWord(o)))
+		case o.Step < d.Step:
+			lines = append(lines, fmt.Sprintf("It stands in for %s: %s.", to, stateWord(o)))
+		default:
+			lines = append(lines, fmt.Sprintf("Beside it, %s: %s.", to, stateWord(o)))
+		}
+	}
+	if d.State == routing.Cancelled {
+		return lines
+	}
+	for step := d.Step + 1; step < len(e.Recipient.Chain) && step <= d.Step+maxList; step++ {
+		if who := standing[step]; len(who) > 0 {
+			lines = append(lines, fmt.Sprintf("%s, it goes to %s.", condition(e, step, c), listOf(who)))
+		}
+	}
+	return lines
+}
+
+// condition says when a step starts.
+func condition(e *routing.Entry, step int, c clock) string {
+	s := e.Recipient.Chain[step]
+	subject := "it"
+	if step > e.Delivery.Step+1 {
+		subject = "the alternate before"
+	}
+	var when []string
+	for _, t := range s.On {
+		word, known := triggerWords[t]
+		if !known {
+			continue
+		}
+		switch {
+		case t == routing.OnFail:
+			when = append(when, "if "+subject+" "+word)
+		case step == e.Delivery.Step+1 && !e.Delivery.Started.IsZero():
+			when = append(when, "if "+subject+" "+word+" "+c.by(e.Delivery.Started.Add(s.After)))
+		default:
+			when = append(when, "if "+subject+" "+word+" within "+duration(s.After))
+		}
+	}
+	if len(when) == 0 {
+		return "If need be"
+	}
+	return sentence(strings.Join(when, " or "))
+}
+
+var triggerWords = map[routing.Trigger]string{
+	routing.OnFail: "fails", routing.OnUnsent: "is not sent", routing.OnUndelivered: "is not delivered",
+	routing.OnUnread: "is not read", routing.OnUnacked: "is not acknowledged",
+}
+
+// stateWord is the state of another delivery, in a few words.
+func stateWord(d *routing.Delivery) string {
+	switch d.State {
+	case routing.Held:
+		return "held"
+	case routing.Queued:
+		if d.Attempts > 0 {
+			return "tried, to be tried again"
+		}
+		return "waiting to be sent"
+	case routing.Sending:
+		return "being sent"
+	case routing.Relayed:
+		return "sent"
+	case routing.Delivered:
+		return "delivered"
+	case routing.Read:
+		return "read"
+	case routing.Acked:
+		return "acknowledged"
+	case routing.Failed:
+		return "not delivered, " + reason(d)
+	case routing.Expired:
+		return "its time ran out"
+	case routing.Cancelled:
+		return "recalled"
+	}
+	return "not needed"
+}
+
+// listOf joins names as a sentence does.
+func listOf(names []string) string {
+	if n := len(names); n > 1 {
+		return strings.Join(names[:n-1], ", ") + " and " + names[n-1]
+	}
+	return strings.Join(names, "")
+}
+
+// senderDo says what the sender can do: moves that are commands.
+func senderDo(e *routing.Entry) []string {
+	const (
+		recall  = "to recall it, move this to Status/Cancelled"
+		hold    = "to hold it, move this to Status/Held"
+		release = "to send it now, move this to Status/Queued"
+		again   = "to try once more, move this to Status/Queued"
+		dismiss = "to take it off the view, delete this"
+	)
+	switch s := e.Delivery.State; {
+	case s == routing.Queued:
+		return []string{recall, hold}
+	case s == routing.Sending:
+		return []string{recall + "; that helps only if this try fails"}
+	case s == routing.Held:
+		return []string{release, recall}
+	case s == routing.Failed, s == routing.Expired:
+		return []string{again, dismiss}
+	case s.Final() || e.Delivery.Closed:
+		return []string{dismiss}
+	}
+	return []string{"it has left and cannot be called back"}
+}
+
+func senderFacts(e *routing.Entry, c clock) []string {
+	m := &e.Message
+	facts := []string{
+		fmt.Sprintf("Submitted %s by %s, priority %s.", c.on(m.Accepted), show(m.Account), m.Priority),
+		fmt.Sprintf("Message %s. Times are %s.", atomText(string(m.ID)), c.zone()),
+	}
+	if e.Delivery.Late {
+		facts = append(facts, "It arrived after an alternate had been started.")
+	}
+	for i, w := range m.Warnings {
+		if i == maxList {
+			break
+		}
+		facts = append(facts, "Note: "+show(w))
+	}
+	return facts
+}

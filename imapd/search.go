@@ -1,0 +1,308 @@
+package imapd
+
+import (
+	"context"
+	"net/mail"
+	"strings"
+	"time"
+
+	"github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapserver"
+
+	"postern/internal/message"
+	"postern/routing"
+)
+
+// Search answers SEARCH (RFC 3501 section 6.4.4, RFC 4731, 5182).
+func (s *session) Search(kind imapserver.NumKind, criteria *imap.SearchCriteria, options *imap.SearchOptions) (*imap.SearchData, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sel := s.selected
+	if sel == nil {
+		return nil, bad("No mailbox is selected")
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, s.guard.limits.Search)
+	defer cancel()
+	last := uint32(len(sel.snapshot.lines))
+	lastUID := sel.snapshot.next() - 1
+	q := compile(criteria, last, lastUID, sel.saved)
+	var seqs, uids spans
+	all := make([]int, last)
+	for i := range all {
+		all[i] = i
+	}
+	pass := s.read(sel, all)
+	for i := range all {
+		if i%64 == 0 || q.content {
+			if err := ctx.Err(); err != nil {
+				if s.ctx.Err() != nil {
+					return nil, s.fail("search", err)
+				}
+				return nil, no(imap.ResponseCodeLimit, "This search takes too long; narrow it by a date or a sender")
+			}
+		}
+		ok, err := q.matches(&candidate{pass: pass, index: i})
+		if err != nil {
+			return nil, s.fail("search", err)
+		}
+		if ok {
+			seqs = seqs.push(uint32(i + 1))
+			uids = uids.push(sel.snapshot.lines[i].uid)
+		}
+	}
+	return sel.found(kind, seqs, uids, options), nil
+}
+
+// found makes a result of what matched. All is never nil: the library could not
+// write it.
+func (sel *selection) found(kind imapserver.NumKind, seqs, uids spans, options *imap.SearchOptions) *imap.SearchData {
+	data := &imap.SearchData{All: seqs.seqSet()}
+	nums := seqs
+	if kind == imapserver.NumKindUID {
+		nums = uids
+		data.All = uids.uidSet()
+	}
+	if len(nums) > 0 {
+		data.Min, data.Max = nums[0].lo, nums[len(nums)-1].hi
+	}
+	for _, r := range nums {
+		data.Count += r.hi - r.lo + 1
+	}
+	if options.ReturnSave {
+		sel.saved = uids
+		// RFC 5182 section 2.4: with MIN and MAX alone, only these are kept.
+		if !options.ReturnAll && !options.ReturnCount && len(uids) > 0 {
+			sel.saved = nil
+			if options.ReturnMin {
+				sel.saved = append(sel.saved, span{uids[0].lo, uids[0].lo})
+			}
+			if hi := uids[len(uids)-1].hi; options.ReturnMax {
+				sel.saved = append(sel.saved, span{hi, hi}).normal()
+			}
+		}
+	}
+	return data
+}
+
+// query is a SearchCriteria made ready: sets resolved, strings folded, \Recent and
+// flags sorted into bits.
+type query struct {
+	seqs, uids            []spans
+	since, before         time.Time
+	sentSince, sentBefore time.Time
+	has, hasNot           routing.Flags
+	keywords, noKeywords  []string
+	recent, notRecent     bool
+	larger, smaller       int64
+	headers               []imap.SearchCriteriaHeaderField
+	body, text            []string
+	not                   []*query
+	or                    [][2]*query
+	content               bool // the message has to be read
+}
+
+// compile prepares criteria, with * resolved.
+func compile(c *imap.SearchCriteria, lastSeq, lastUID uint32, saved spans) *query {
+	q := &query{
+		since: c.Since, before: c.Before, sentSince: c.SentSince, sentBefore: c.SentBefore,
+		larger: c.Larger, smaller: c.Smaller,
+	}
+	for _, set := range c.SeqNum {
+		q.seqs = append(q.seqs, resolve(set, lastSeq, saved))
+	}
+	for _, set := range c.UID {
+		q.uids = append(q.uids, resolve(set, lastUID, saved))
+	}
+	for _, f := range c.Flag {
+		q.addFlag(f, &q.has, &q.keywords, &q.recent)
+	}
+	for _, f := range c.NotFlag {
+		q.addFlag(f, &q.hasNot, &q.noKeywords, &q.notRecent)
+	}
+	for _, h := range c.Header {
+		q.headers = append(q.headers, imap.SearchCriteriaHeaderField{Key: h.Key, Value: fold(h.Value)})
+	}
+	for _, b := range c.Body {
+		q.body = append(q.body, fold(b))
+	}
+	for _, t := range c.Text {
+		q.text = append(q.text, fold(t))
+	}
+	q.content = len(q.headers)+len(q.body)+len(q.text) > 0 || !q.sentSince.IsZero() || !q.sentBefore.IsZero() ||
+		q.larger != 0 || q.smaller != 0
+	for i := range c.Not {
+		n := compile(&c.Not[i], lastSeq, lastUID, saved)
+		q.not, q.content = append(q.not, n), q.content || n.content
+	}
+	for i := range c.Or {
+		a, b := compile(&c.Or[i][0], lastSeq, lastUID, saved), compile(&c.Or[i][1], lastSeq, lastUID, saved)
+		q.or, q.content = append(q.or, [2]*query{a, b}), q.content || a.content || b.content
+	}
+	return q
+}
+
+func (q *query) addFlag(f imap.Flag, bits *routing.Flags, keywords *[]string, recent *bool) {
+	if strings.EqualFold(string(f), string(flagRecent)) {
+		*recent = true
+	} else if bit, ok := flagByName(f); ok {
+		*bits |= bit
+	} else {
+		*keywords = append(*keywords, string(f))
+	}
+}
+
+// candidate is a message that is looked at; it is read only when that is needed.
+type candidate struct {
+	pass    *reading
+	index   int
+	message *opened
+	read    bool
+	header  string // folded
+	whole   string // all text of it, folded
+}
+
+func (c *candidate) line() *line { return &c.pass.sel.snapshot.lines[c.index] }
+
+// open reads the message; nil where it has gone, which matches nothing.
+func (c *candidate) open() (*opened, error) {
+	if !c.read {
+		var err error
+		if c.message, err = c.pass.open(c.index); err != nil {
+			return nil, err
+		}
+		c.read = true
+	}
+	return c.message, nil
+}
+
+// matches reports whether all of q holds for c. What is cheap is asked first.
+func (q *query) matches(c *candidate) (bool, error) {
+	if !q.matchesLine(c) {
+		return false, nil
+	}
+	ok, err := q.matchesContent(c)
+	if !ok || err != nil {
+		return false, err
+	}
+	for _, n := range q.not {
+		if ok, err := n.matches(c); ok || err != nil {
+			return false, err
+		}
+	}
+	for _, or := range q.or {
+		ok, err := or[0].matches(c)
+		if !ok && err == nil {
+			ok, err = or[1].matches(c)
+		}
+		if !ok || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// matchesLine asks what the snapshot knows.
+func (q *query) matchesLine(c *candidate) bool {
+	l, sel := c.line(), c.pass.sel
+	for _, set := range q.seqs {
+		if !set.contains(uint32(c.index + 1)) {
+			return false
+		}
+	}
+	for _, set := range q.uids {
+		if !set.contains(l.uid) {
+			return false
+		}
+	}
+	if l.flags&q.has != q.has || l.flags&q.hasNot != 0 {
+		return false
+	}
+	for _, k := range q.keywords {
+		if !hasKeyword(sel.snapshot.keywords[l.uid], k) {
+			return false
+		}
+	}
+	for _, k := range q.noKeywords {
+		if hasKeyword(sel.snapshot.keywords[l.uid], k) {
+			return false
+		}
+	}
+	if q.recent || q.notRecent {
+		if recent := sel.recent.contains(l.uid); q.recent && !recent || q.notRecent && recent {
+			return false
+		}
+	}
+	return within(l.when().In(c.pass.session.server.location()), q.since, q.before)
+}
+
+// within compares dates and nothing else of times (RFC 3501 section 6.4.4).
+func within(t, since, before time.Time) bool {
+	day := time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC)
+	return (since.IsZero() || !day.Before(since)) && (before.IsZero() || day.Before(before))
+}
+
+// matchesContent asks what only the message knows.
+func (q *query) matchesContent(c *candidate) (bool, error) {
+	if !q.ownContent() {
+		return true, nil
+	}
+	size := int64(c.line().size)
+	if size == 0 || len(q.headers)+len(q.body)+len(q.text) > 0 || !q.sentSince.IsZero() || !q.sentBefore.IsZero() {
+		m, err := c.open()
+		if m == nil || err != nil {
+			return false, err
+		}
+		size = int64(len(m.raw))
+	}
+	if q.larger != 0 && size <= q.larger || q.smaller != 0 && size >= q.smaller {
+		return false, nil
+	}
+	if !q.sentSince.IsZero() || !q.sentBefore.IsZero() {
+		header, _ := splitHeader(c.message.raw)
+		sent, err := mail.ParseDate(fieldValue(header, "Date"))
+		if err != nil || !within(sent, q.sentSince, q.sentBefore) {
+			return false, nil
+		}
+	}
+	for _, h := range q.headers {
+		if !hasField(c.message.raw, h) {
+			return false, nil
+		}
+	}
+	for _, b := range q.body {
+		if !strings.Contains(c.bodyText(), b) {
+			return false, nil
+		}
+	}
+	for _, t := range q.text {
+		if !strings.Contains(c.headerText(), t) && !strings.Contains(c.bodyText(), t) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// ownContent reports whether q itself, not what it holds, has to read the message.
+func (q *query) ownContent() bool {
+	return len(q.headers)+len(q.body)+len(q.text) > 0 || !q.sentSince.IsZero() || !q.sentBefore.IsZero() ||
+		q.larger != 0 || q.smaller != 0
+}
+
+// hasField reports whether a field of that name holds the text; any field of that
+// name where the text is empty.
+func hasField(raw []byte, h imap.SearchCriteriaHeaderField) bool {
+	header, _ := splitHeader(raw)
+	for name, field := range fields(header) {
+		if !strings.EqualFold(name, h.Key) {
+			continue
+		}
+		value := valueOf(field)
+		if strings.Contains(fold(value), h.Value) || strings.Contains(fold(message.DecodeWords(value)), h.Value) {
+			return true
+		}
+	}
+	return false
+}
+
+// fold makes texts comparable: case does not count (RFC 3501 section 6.4.4).
+func fold(s string) string { return strings.ToLower(s) }

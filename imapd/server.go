@@ -1,0 +1,96 @@
+package imapd
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Server shows the mailboxes and the status of accounts over IMAP. Its exported
+// fields are set before the first Serve and not changed after; Auth and the ports
+// must be.
+type Server struct {
+	// TLS is what STARTTLS answers with. Without it a listener that is not TLS
+	// itself lets nobody log in.
+	TLS *tls.Config
+
+	Auth      Authenticator
+	Mailboxes Mailboxes
+	Messages  Messages
+	Mover     Mover
+	Status    Status
+	Commander Commander
+	Watcher   Watcher
+	Vault     Vault
+
+	// Location is the time zone of the times people read; nil is UTC.
+	Location *time.Location
+	// Now is the clock; nil is time.Now. Deadlines of connections follow it.
+	Now func() time.Time
+	// Log is where faults go; nil is slog.Default.
+	Log    *slog.Logger
+	Limits Limits
+
+	mu       sync.Mutex
+	total    int                  // connections
+	waiting  map[netip.Prefix]int // of them those that have not logged in
+	sessions map[string]int       // of them those of an account
+	told     map[int64]uint32     // by mailbox: the first UID that no session was told of
+}
+
+// Limits bound what clients may ask for. A zero field takes the default beside it.
+type Limits struct {
+	Message    int64         // octets of a message to APPEND; 50 MiB
+	Conns      int           // connections; 2000
+	PerAddress int           // connections from one address (IPv6: one /64) that have not logged in; 50
+	PerAccount int           // sessions of one account; 512
+	Login      time.Duration // from the greeting to the login; 1 minute
+	Idle       time.Duration // between two commands; 35 minutes (RFC 3501 section 5.4 asks for 30)
+	Stall      time.Duration // without an octet inside a command; 1 minute
+	Search     time.Duration // that one SEARCH may look through messages; 30 seconds
+	Grace      time.Duration // for commands under way when the server stops; 3 seconds
+}
+
+func (s *Server) limits() Limits {
+	l := s.Limits
+	orDefault(&l.Message, 50<<20)
+	l.Message = min(l.Message, 1<<31) // the library counts with 32 bits
+	orDefault(&l.Conns, 2000)
+	orDefault(&l.PerAddress, 50)
+	orDefault(&l.PerAccount, 512)
+	orDefault(&l.Login, time.Minute)
+	orDefault(&l.Idle, 35*time.Minute)
+	orDefault(&l.Stall, time.Minute)
+	orDefault(&l.Search, 30*time.Second)
+	orDefault(&l.Grace, 3*time.Second)
+	return l
+}
+
+func orDefault[T int | int64 | time.Duration](v *T, def T) {
+	if *v <= 0 {
+		*v = def
+	}
+}
+
+func (s *Server) now() time.Time {
+	if s.Now == nil {
+		return time.Now()
+	}
+	return s.Now()
+}
+
+func (s *Server) log() *slog.Logger {
+	if s.Log == nil {
+		return slog.Default()
+	}
+	return s.Log
+}
+
+func (s *Server) location() *time.Location {
+	if s.Location == nil {
+		return time.UTC
+	}
+	return s.Location
+}

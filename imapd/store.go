@@ -1,0 +1,173 @@
+package imapd
+
+import (
+	"github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapserver"
+
+	"postern/routing"
+)
+
+// Store answers STORE (RFC 3501 section 6.4.6).
+func (s *session) Store(w *imapserver.FetchWriter, set imap.NumSet, store *imap.StoreFlags, _ *imap.StoreOptions) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sel := s.selected
+	if sel == nil {
+		return bad("No mailbox is selected")
+	}
+	if err := sel.writable(); err != nil {
+		return err
+	}
+	change, err := flagChange(store)
+	if err != nil {
+		return err
+	}
+	lines := sel.snapshot.indices(set, sel.saved)
+	if sel.isStatus() {
+		change.Flags &= statusFlags
+		change.Keywords = nil
+		if change.Mode != routing.FlagsRemove && change.Flags&routing.FlagDeleted != 0 {
+			if err := s.finishMoves(sel, lines); err != nil {
+				return s.fail("move", err)
+			}
+		}
+	}
+	if err := s.setFlags(sel, lines, change); err != nil {
+		return s.fail("store", err)
+	}
+	if store.Silent {
+		return nil
+	}
+	var names []imap.Flag
+	for _, i := range lines {
+		names = sel.flagNames(names[:0], i)
+		r := response{line: &sel.snapshot.lines[i], flags: true, names: names}
+		if err := s.respond(w, uint32(i+1), &r, &imap.FetchOptions{UID: true}); err != nil {
+			return s.fail("store", err)
+		}
+	}
+	return nil
+}
+
+// flagChange is what a STORE asks for.
+func flagChange(store *imap.StoreFlags) (c routing.FlagChange, err error) {
+	switch store.Op {
+	case imap.StoreFlagsAdd:
+		c.Mode = routing.FlagsAdd
+	case imap.StoreFlagsDel:
+		c.Mode = routing.FlagsRemove
+	default:
+		c.Mode = routing.FlagsReplace
+	}
+	c.Flags, c.Keywords, err = splitFlags(store.Flags)
+	return c, err
+}
+
+// setFlags changes flags in the store, and in the snapshot: the client expects no
+// news of its own change.
+func (s *session) setFlags(sel *selection, lines []int, change routing.FlagChange) error {
+	type result struct {
+		flags    routing.Flags
+		keywords []string
+	}
+	results := make([]result, 0, len(lines))
+	uids := make([]uint32, 0, len(lines))
+	kept := lines[:0:0]
+	for _, i := range lines {
+		l := &sel.snapshot.lines[i]
+		if l.flags&gone != 0 {
+			continue
+		}
+		var r result
+		r.flags, r.keywords = applyChange(l.flags, sel.snapshot.keywords[l.uid], change)
+		if sel.isStatus() {
+			r.flags = r.flags&statusFlags | l.flags&^statusFlags
+		}
+		if len(r.keywords) > maxKeywords {
+			return no(imap.ResponseCodeLimit, "A message has at most %d keywords", maxKeywords)
+		}
+		kept, uids, results = append(kept, i), append(uids, l.uid), append(results, r)
+	}
+	if len(uids) == 0 {
+		return nil
+	}
+	if err := s.server.Messages.SetFlags(s.ctx, sel.mailbox, uids, change); err != nil {
+		return err
+	}
+	for k, i := range kept {
+		sel.snapshot.lines[i].flags = results[k].flags
+		sel.snapshot.setKeywords(uids[k], results[k].keywords)
+	}
+	sel.dirty = true
+	return nil
+}
+
+// Expunge answers EXPUNGE, UID EXPUNGE and CLOSE. What is gone is told by the poll
+// that follows.
+func (s *session) Expunge(_ *imapserver.ExpungeWriter, only *imap.UIDSet) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sel := s.selected
+	if sel == nil {
+		return bad("No mailbox is selected")
+	}
+	closing := s.guard.command == "CLOSE"
+	if sel.readOnly && closing {
+		return nil // RFC 3501 section 6.4.2: nothing is removed, and that is no error
+	}
+	if err := sel.writable(); err != nil {
+		return err
+	}
+	var named imap.NumSet = imap.UIDSet{{Start: 1, Stop: 0}}
+	if only != nil {
+		named = *only
+	}
+	var lines []int
+	var uids []uint32
+	for _, i := range sel.snapshot.indices(named, sel.saved) {
+		if l := &sel.snapshot.lines[i]; l.flags&(routing.FlagDeleted|gone) == routing.FlagDeleted {
+			lines, uids = append(lines, i), append(uids, l.uid)
+		}
+	}
+	kept := 0
+	if sel.isStatus() {
+		var err error
+		if uids, err = s.dismissable(sel, lines); err != nil {
+			return s.fail("expunge", err)
+		}
+		kept = len(lines) - len(uids)
+	}
+	if len(uids) > 0 {
+		if err := s.server.Messages.Expunge(s.ctx, sel.mailbox, uids); err != nil {
+			return s.fail("expunge", err)
+		}
+		sel.dirty = true
+	}
+	if kept > 0 && !closing {
+		return no(imap.ResponseCodeCannot, "%d of these are still under way and stay in view; to recall one, move it to %s",
+			kept, routing.FolderCancelled)
+	}
+	return nil
+}
+
+// dismissable returns the UIDs of the entries that may be taken off the view.
+func (s *session) dismissable(sel *selection, lines []int) ([]uint32, error) {
+	var uids []uint32
+	pass := s.read(sel, lines)
+	for _, i := range lines {
+		e, err := pass.entry(i, sel.snapshot.lines[i].uid)
+		if err != nil {
+			return nil, err
+		}
+		if e != nil && s.mayDismiss(e) {
+			uids = append(uids, e.UID)
+		}
+	}
+	return uids, nil
+}
+
+// mayDismiss reports whether an entry is final, so that nothing will be missed.
+func (s *session) mayDismiss(e *routing.Entry) bool {
+	_, fits := routing.Next(e.Delivery, routing.Event{Kind: routing.EventDismiss}, s.server.now())
+	return fits || e.Folder == routing.FolderSettled
+}

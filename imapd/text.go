@@ -1,0 +1,86 @@
+package imapd
+
+import (
+	"bytes"
+	"encoding/base64"
+	"io"
+	"mime/quotedprintable"
+	"strings"
+
+	"github.com/emersion/go-message/charset"
+
+	"postern/internal/message"
+)
+
+// headerText is the header of the message, decoded and folded.
+func (c *candidate) headerText() string {
+	if c.header == "" {
+		header, _ := splitHeader(c.message.raw)
+		var b strings.Builder
+		for name, field := range fields(header) {
+			b.WriteString(name)
+			b.WriteString(": ")
+			b.WriteString(message.DecodeWords(valueOf(field)))
+			b.WriteByte('\n')
+		}
+		c.header = fold(b.String())
+	}
+	return c.header
+}
+
+// bodyText is all text in the body of the message, decoded and folded.
+func (c *candidate) bodyText() string {
+	if c.whole == "" {
+		var b strings.Builder
+		writeText(&b, c.message.parts())
+		c.whole = fold(b.String())
+	}
+	return c.whole
+}
+
+// writeText writes the text of a part and of those in it.
+func writeText(b *strings.Builder, p *part) {
+	switch {
+	case p.children != nil:
+		for _, child := range p.children {
+			writeText(b, child)
+		}
+	case p.message != nil:
+		b.Write(p.message.header)
+		writeText(b, p.message)
+	case strings.HasPrefix(p.kind, "text/"), strings.HasPrefix(p.kind, "message/"):
+		b.Write(decodeText(p))
+	}
+	b.WriteByte('\n')
+}
+
+// decodeText undoes the transfer encoding and the charset of a text. What cannot be
+// decoded stays as it is.
+func decodeText(p *part) []byte {
+	text := p.body
+	switch strings.ToLower(fieldValue(p.header, "Content-Transfer-Encoding")) {
+	case "quoted-printable":
+		if plain, err := io.ReadAll(quotedprintable.NewReader(bytes.NewReader(text))); err == nil {
+			text = plain
+		}
+	case "base64":
+		packed := bytes.Join(bytes.Fields(text), nil)
+		plain := make([]byte, base64.StdEncoding.DecodedLen(len(packed)))
+		n, err := base64.StdEncoding.Decode(plain, packed)
+		if err == nil {
+			text = plain[:n]
+		}
+	}
+	name := strings.ToLower(p.params["charset"])
+	if name == "" || name == "utf-8" || name == "us-ascii" {
+		return text
+	}
+	r, err := charset.Reader(name, bytes.NewReader(text))
+	if err != nil {
+		return text
+	}
+	if plain, err := io.ReadAll(r); err == nil {
+		text = plain
+	}
+	return text
+}

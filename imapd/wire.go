@@ -1,0 +1,164 @@
+package imapd
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// corkSize is how much is gathered before it is written though nobody waits.
+	corkSize = 64 << 10
+	// writeTimeout is how long a client may take to accept corkSize bytes.
+	writeTimeout = 30 * time.Second
+	// byeTimeout is how long it may take when it is being told good-bye.
+	byeTimeout = 2 * time.Second
+)
+
+// errStopping is what a read returns once the server stops.
+var errStopping = errors.New("the server is stopping")
+
+// wire is a connection with its buffers. Writes are gathered until the client is
+// waited for (any read that has to go to the network), until corkSize bytes, or
+// until flush: FETCH of 500 messages is a few writes.
+//
+// One goroutine reads; any may write. What is gathered is bounded: a client that
+// does not read is dropped when the write timeout has passed.
+type wire struct {
+	conn     net.Conn
+	now      func() time.Time
+	br       *bufio.Reader
+	patience time.Duration // until a read gives up
+	until    time.Time     // no read waits longer; zero: no such time
+	stopping atomic.Bool
+
+	mu     sync.Mutex
+	stall  time.Duration // a write may take so long
+	out    []byte
+	within bool  // what was written last did not end a line
+	err    error // of the first write that failed; the connection is closed
+}
+
+func newWire(conn net.Conn, now func() time.Time) *wire {
+	w := &wire{conn: conn, now: now, stall: writeTimeout}
+	w.br = bufio.NewReaderSize(network{w}, 4096)
+	return w
+}
+
+// network is the read side of a wire below its buffer.
+type network struct{ *wire }
+
+// Read lets out what was gathered, since the client is about to be waited for.
+func (n network) Read(p []byte) (int, error) {
+	if err := n.release(); err != nil {
+		return 0, err
+	}
+	deadline := n.now().Add(n.patience)
+	if !n.until.IsZero() && n.until.Before(deadline) {
+		deadline = n.until
+	}
+	if err := n.conn.SetReadDeadline(deadline); err != nil {
+		return 0, err
+	}
+	// stop sets the flag before it shortens the deadline, so one of the two is seen.
+	if n.stopping.Load() {
+		return 0, errStopping
+	}
+	k, err := n.conn.Read(p)
+	if err != nil && n.stopping.Load() {
+		err = errStopping
+	}
+	return k, err
+}
+
+// stop makes the read that is waiting, and every later one, return errStopping.
+func (w *wire) stop() {
+	w.stopping.Store(true)
+	_ = w.conn.SetReadDeadline(time.Unix(1, 0)) // fails only on a closed connection
+}
+
+// Write gathers p.
+func (w *wire) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return 0, w.err
+	}
+	if len(p) > 0 {
+		w.out = append(w.out, p...)
+		w.within = p[len(p)-1] != '\n'
+	}
+	if len(w.out) >= corkSize {
+		w.flushLocked()
+	}
+	return len(p), w.err
+}
+
+// printf gathers a response line of our own.
+func (w *wire) printf(format string, args ...any) {
+	_, _ = fmt.Fprintf(w, format+"\r\n", args...) // the error stays in w.err
+}
+
+// flush writes what was gathered.
+func (w *wire) flush() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.flushLocked()
+	return w.err
+}
+
+// release flushes, and gives back a large buffer: an idle connection holds none.
+func (w *wire) release() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.flushLocked()
+	if cap(w.out) > 4096 {
+		w.out = nil
+	}
+	return w.err
+}
+
+func (w *wire) flushLocked() {
+	if w.err != nil || len(w.out) == 0 {
+		return
+	}
+	w.err = w.conn.SetWriteDeadline(w.now().Add(w.stall))
+	if w.err == nil {
+		_, w.err = w.conn.Write(w.out)
+	}
+	w.out = w.out[:0]
+	if w.err != nil {
+		w.out = nil
+		_ = w.conn.Close() // nothing more can be said on it
+	}
+}
+
+// bye says why the connection ends, if a line can be begun, and closes it.
+func (w *wire) bye(text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stall = min(w.stall, byeTimeout)
+	if w.err == nil && !w.within {
+		w.out = append(w.out, "* BYE "+text+"\r\n"...)
+	}
+	_ = w.closeLocked()
+}
+
+func (w *wire) close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.closeLocked()
+}
+
+func (w *wire) closeLocked() error {
+	w.flushLocked()
+	if w.err == nil {
+		w.err = net.ErrClosed
+	}
+	w.out = nil
+	return w.conn.Close()
+}

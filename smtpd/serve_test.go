@@ -2,20 +2,13 @@ package smtpd
 
 import (
 	"context"
-	"crypto/tls"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
-	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/emersion/go-smtp"
-
-	"postern/routing"
 )
 
 // pipeListener gives out connections in memory.
@@ -92,96 +85,6 @@ func say(t *testing.T, c net.Conn, commands ...string) (replies []string) {
 		replies = append(replies, line)
 	}
 	return replies
-}
-
-const (
-	hello = "HELO x\r\n"
-	from  = "MAIL FROM:<panel@example.com>\r\n"
-	to    = "RCPT TO:<duty@ok.test>\r\n"
-	token = "RCPT TO:<token1@bounce.example.com>\r\n"
-	data  = "DATA\r\n"
-)
-
-// endings are all that some server somewhere takes for the end of a message and
-// another does not: the lists of The-Login/SMTP-Smuggling-Tools, mox and chasquid.
-var endings = []string{
-	"\n.\n", "\n.\r", "\r.\n", "\r.\r", "\n.\r\n", "\r.\r\n", "\r\n.\n", "\r\n.\r", "\r\n.\r\r\n", "\r\r\n.\r\r\n", "\r\n\x00.\r\n",
-	"\r\r\n.\r\n", "\r\n.\x00\r\n", "\x00\r\n.\r\n",
-}
-
-const smuggled = "MAIL FROM:<panel@example.com>\r\nRCPT TO:<v@w.test>\r\nDATA\r\nSubject: 2\r\n\r\nevil\r\n.\r\n"
-
-// T5: SMTP smuggling. Whatever the message ends in, it is refused as a whole, once,
-// and what follows is never a second one: with DATA and BDAT, on both kinds of
-// listener, also when the message is too large, and cut in two at every byte.
-func TestT5Smuggling(t *testing.T) {
-	for _, kind := range []string{"device", "inbound-plain"} {
-		for _, limits := range []Limits{{}, {Size: 3, Keep: 2}} {
-			g := &gateway{}
-			limits.Connections, limits.PerAddress, limits.Linger = 10000, 10000, time.Second
-			addr := start(t, kind, g, limits)
-			rcpt := to
-			if kind != "device" {
-				rcpt = token
-			}
-			for _, ending := range endings {
-				content := "body" + ending + smuggled
-				stream := hello + from + rcpt + data + content
-				for cut := len(stream) - len(content) - 1; cut < len(stream)-len(smuggled)+4; cut++ {
-					checkSmuggling(t, addr, stream[:cut], stream[cut:], ending)
-				}
-				checkSmuggling(t, addr, hello+from+rcpt+fmt.Sprintf("BDAT %d LAST\r\n", 4+len(ending)), content[:4+len(ending)]+smuggled, ending)
-			}
-			if n := g.taken(); n != 0 {
-				t.Errorf("%s: %d messages were taken", kind, n)
-			}
-		}
-	}
-}
-
-// refusals is what a smuggled message may be answered with: the greeting, the
-// replies to HELO, MAIL, RCPT and perhaps DATA, and one refusal.
-var refusals = regexp.MustCompile(`^220 [^\n]*\n(250 [^\n]*\n){3}(354 [^\n]*\n)?5[0-9][0-9] 5\.[36]\.[0-9] [^\n]*\r\n$`)
-
-func checkSmuggling(t *testing.T, addr, first, second, ending string) {
-	t.Helper()
-	c, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	io.WriteString(c, first)
-	if len(second) < 100 || len(first)%7 == 0 { // most go without a pause, which tests the same
-		time.Sleep(100 * time.Microsecond)
-	}
-	io.WriteString(c, second)
-	c.(*net.TCPConn).CloseWrite()
-	if got := readAll(c, 5*time.Second); !refusals.MatchString(got) {
-		t.Errorf("ending %q, cut after %q: got %q", ending, first[len(first)-10:], got)
-	}
-}
-
-// T5, the positive side: what is right comes through, a byte at a time.
-func TestT5ByteByByte(t *testing.T) {
-	g := &gateway{}
-	addr := start(t, "device", g, Limits{})
-	c, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	for _, b := range []byte(hello + from + to + data + "a\r\n..\r\n...b\r\n.\r\nQUIT\r\n") {
-		if _, err := c.Write([]byte{b}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	all := readAll(c, 5*time.Second)
-	if !strings.Contains(all, "\r\n250 2.0.0 id1\r\n221 ") {
-		t.Errorf("got %q", all)
-	}
-	if got := string(g.submissions[0].Raw); got != "a\r\n.\r\n..b\r\n" {
-		t.Errorf("took %q", got)
-	}
 }
 
 // T13: connections from one address, and in all.
@@ -446,139 +349,5 @@ func TestNetworks(t *testing.T) {
 	}
 	if _, ok := s.network(netip.Addr{}); ok {
 		t.Error("a client without an address is a device")
-	}
-}
-
-// MT-PRIORITY (RFC 6710) and DELIVERBY (RFC 2852) stay off because the engine looks
-// for their parameters at RCPT and refuses them at MAIL, where they belong. When
-// this test fails, the engine has learned better: offer them.
-func TestEngineStillMisplacesParameters(t *testing.T) {
-	engine := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return discard{}, nil }))
-	engine.EnableMTPRIORITY, engine.EnableDELIVERBY = true, true
-	client, server := net.Pipe()
-	defer client.Close()
-	engine.Serve(&single{conn: server})
-	defer func() {
-		client.Close()
-		engine.Shutdown(context.Background())
-	}()
-	readLine(t, client)
-	got := say(t, client, "EHLO x\r\n", "MAIL FROM:<a@b.test> MT-PRIORITY=4\r\n", "MAIL FROM:<a@b.test> BY=120;R\r\n", "MAIL FROM:<a@b.test>\r\n",
-		"RCPT TO:<c@d.test> MT-PRIORITY=4 BY=120;R\r\n")
-	for i, want := range []string{"250", "500", "500", "250", "250"} {
-		if !strings.HasPrefix(got[i], want) {
-			t.Errorf("reply %d is %q, not %s: the engine has changed; see EnableMTPRIORITY in speak", i, got[i], want)
-		}
-	}
-}
-
-// … and they are off: no listener offers them.
-func TestParametersAreOff(t *testing.T) {
-	for _, kind := range []string{"submission", "submissions", "device", "inbound"} {
-		addr := start(t, kind, &gateway{}, Limits{})
-		var c net.Conn
-		var err error
-		if kind == "submissions" {
-			c, err = tls.Dial("tcp", addr, clientTLS())
-		} else {
-			c, err = net.Dial("tcp", addr)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		io.WriteString(c, "EHLO x\r\nQUIT\r\n")
-		all := readAll(c, 5*time.Second)
-		c.Close()
-		for _, word := range []string{"MT-PRIORITY", "DELIVERBY", "BINARYMIME", "REQUIRETLS", "RRVS"} {
-			if strings.Contains(all, word) {
-				t.Errorf("%s offers %s", kind, word)
-			}
-		}
-		if !strings.Contains(all, "\r\n221 ") {
-			t.Errorf("%s: %q", kind, all)
-		}
-	}
-}
-
-// discard is a session that takes everything.
-type discard struct{}
-
-func (discard) Reset()                               {}
-func (discard) Logout() error                        { return nil }
-func (discard) Mail(string, *smtp.MailOptions) error { return nil }
-func (discard) Rcpt(string, *smtp.RcptOptions) error { return nil }
-func (discard) Data(r io.Reader) error               { _, err := io.Copy(io.Discard, r); return err }
-
-// A client that goes away in the middle of a message leaves nothing behind.
-func TestHangup(t *testing.T) {
-	for _, tail := range []string{data + "half", "BDAT 100 LAST\r\nhalf", "BDAT 4\r\nhalf", "BDAT 4\r\nhalfRSET\r\n", data + "x\r\n."} {
-		g := &gateway{}
-		addr := start(t, "device", g, Limits{})
-		c, err := net.Dial("tcp", addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		io.WriteString(c, hello+from+to+tail)
-		c.(*net.TCPConn).CloseWrite()
-		if all := readAll(c, 5*time.Second); strings.Contains(all, "id1") {
-			t.Errorf("%q: got %q", tail, all)
-		}
-		c.Close()
-		if g.taken() != 0 {
-			t.Errorf("%q: a message was taken", tail)
-		}
-	}
-}
-
-// Engine and guard may not differ on where an address begins and ends.
-func TestCutPath(t *testing.T) {
-	tests := []struct{ in, mailbox, rest string }{
-		{"<a@b.c>", "a@b.c", ""},
-		{"<a@b.c> SIZE=1", "a@b.c", " SIZE=1"},
-		{"a@b.c SIZE=1", "a@b.c", " SIZE=1"},
-		{"<>", "", ""},
-		{`<"a> b"@c.d> X=1`, `"a> b"@c.d`, " X=1"},
-		{`<"a\">"@c.d>`, `"a\">"@c.d`, ""},
-		{"<@x,@y:a@b.c>", "a@b.c", ""},
-	}
-	for _, test := range tests {
-		mailbox, rest, err := cutPath(test.in)
-		if mailbox != test.mailbox || rest != test.rest || err != nil {
-			t.Errorf("cutPath(%q) = %q, %q, %v", test.in, mailbox, rest, err)
-		}
-	}
-	for _, in := range []string{"<a@b.c", `<"a@b.c>`, "<a@b.c>X", "<@x>", `<"a\`} {
-		if mailbox, rest, err := cutPath(in); err == nil {
-			t.Errorf("cutPath(%q) = %q, %q", in, mailbox, rest)
-		}
-	}
-}
-
-func TestWholeLines(t *testing.T) {
-	for _, test := range []struct {
-		in   string
-		keep int64
-		want string
-	}{{"", 5, ""}, {"ab\r\n", 5, "ab\r\n"}, {"ab", 5, "ab\r\n"}, {"ab\r\ncd\r\n", 5, "ab\r\n"}, {"abcdefg", 5, ""}} {
-		if got := string(wholeLines([]byte(test.in), test.keep)); got != test.want {
-			t.Errorf("wholeLines(%q, %d) = %q, want %q", test.in, test.keep, got, test.want)
-		}
-	}
-}
-
-// What no port should return becomes no reply that could do harm.
-func TestRefusalReply(t *testing.T) {
-	for _, test := range []struct {
-		in   routing.Refusal
-		want string
-	}{
-		{routing.Refusal{Code: 550, Status: "5.6.0", Text: "x"}, "550 5.6.0 x\r\n"},
-		{routing.Refusal{Code: 250, Status: "2.0.0", Text: "x"}, "451 4.3.0 this could not be done now, try again later\r\n"},
-		{routing.Refusal{Code: 452, Status: "5.6.0", Text: "x\r\n250 y"}, "452 4.0.0 x  250 y\r\n"},
-		{routing.Refusal{Code: 550, Text: strings.Repeat("é", 300)}, "550 5.0.0 " + strings.Repeat("é", 245) + "\r\n"},
-	} {
-		if got := replyLine(refusalReply(&test.in)); got != test.want {
-			t.Errorf("got %q, want %q", got, test.want)
-		}
 	}
 }

@@ -1,0 +1,280 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+
+	"postern/routing"
+)
+
+func TestAcceptKeepsEverything(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		a := r.letter([]string{"bob@ok.test", "carol@ok.test"}, []string{`"a b"@ok.test`})
+		m := &a.Message
+		m.Priority, m.UTF8, m.Acked, m.EnvID, m.Ret = 4, true, true, "QQ314159", "HDRS"
+		m.Sequence, m.Digest, m.IDHash, m.Dedup, m.Warnings = 1, []byte("digest"), []byte("idhash"), "key", []string{"one", "two"}
+		to := &a.Recipients[0]
+		to.Goal, to.Notify, to.ORCPT, to.Hidden = routing.GoalAcked, routing.NotifySuccess|routing.NotifyFailure, "rfc822;bob@ok.test", true
+		to.Terms.Expires = epoch.Add(24 * time.Hour)
+		to.Terms.Responses = routing.Responses{{Classes: []routing.Class{"5.1.1"}, Actions: []routing.Action{{Do: routing.DoNotify, To: addr("ops@home.test")}}}}
+		r.begin(a)
+		id, records, err := r.Accept(t.Context(), a)
+		if err != nil || id != m.ID {
+			t.Fatalf("Accept = %v, %v", id, err)
+		}
+		if len(records) != 3 || records[0].Kind != routing.EventAccepted || records[0].To != routing.Queued || records[1].To != routing.Standby {
+			t.Errorf("records = %+v", records)
+		}
+		j, err := r.Trace(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := *m
+		want.View, want.Head, want.Data, want.Key = nil, nil, nil, nil
+		if !reflect.DeepEqual(j.Message, want) {
+			t.Errorf("message\ngot  %+v\nwant %+v", j.Message, want)
+		}
+		for i, got := range j.Recipients {
+			want := a.Recipients[i]
+			want.ID = got.ID
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("recipient %d\ngot  %+v\nwant %+v", i, got, want)
+			}
+		}
+		if !reflect.DeepEqual(j.Records, records) {
+			t.Errorf("records\ngot  %+v\nwant %+v", j.Records, records)
+		}
+		r.refold(id)
+		jobs := r.claim()
+		if len(jobs) != 2 || jobs[0].Message != jobs[1].Message {
+			t.Fatalf("claimed %d jobs", len(jobs))
+		}
+		if !reflect.DeepEqual(jobs[0].Message, m) {
+			t.Errorf("message of a job\ngot  %+v\nwant %+v", jobs[0].Message, m)
+		}
+	})
+}
+
+func TestAcceptUnknownAccount(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		a := r.letter([]string{"bob@ok.test"})
+		a.Message.Account = "nobody"
+		if _, _, err := r.Accept(t.Context(), a); !errors.Is(err, routing.ErrNotFound) {
+			t.Errorf("err = %v", err)
+		}
+	})
+}
+
+// A request that fails takes nothing of its own, and nothing of its neighbours', along.
+func TestAcceptTwiceSameID(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		a := r.letter([]string{"bob@ok.test"})
+		r.accept(a)
+		if _, _, err := r.Accept(t.Context(), a); !errors.Is(err, routing.ErrExists) {
+			t.Errorf("err = %v", err)
+		}
+		b := r.letter([]string{"bob@ok.test"}, []string{"bob@ok.test"})
+		b.Deliveries[1].Step = -1
+		if _, _, err := r.Accept(t.Context(), b); err == nil {
+			t.Error("a negative step was accepted")
+		}
+		if n := r.number("SELECT count(*) FROM recipients"); n != 1 {
+			t.Errorf("%d recipients are there, 1 should be", n)
+		}
+		if n := r.number("SELECT count(*) FROM messages"); n != 1 {
+			t.Errorf("%d messages are there, 1 should be", n)
+		}
+	})
+}
+
+func TestDedup(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		send := func(account, key string, after time.Time) routing.MessageID {
+			t.Helper()
+			a := r.letter([]string{"bob@ok.test"})
+			a.Message.Account, a.Message.Dedup, a.DedupAfter = account, key, after
+			a.Message.Data = bytes.Repeat([]byte("x"), 2*inlineLimit)
+			id, _, err := r.Accept(t.Context(), a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return id
+		}
+		first := send("alice", "k", epoch.Add(-time.Hour))
+		if again := send("alice", "k", epoch.Add(-time.Hour)); again != first {
+			t.Errorf("the same key gave %s after %s", again, first)
+		}
+		if n := r.number("SELECT count(*) FROM messages"); n != 1 {
+			t.Errorf("%d messages", n)
+		}
+		if n := countFiles(t, r.dir); n != 1 {
+			t.Errorf("%d bodies: that of the duplicate was kept", n)
+		}
+		for _, other := range []routing.MessageID{send("panel", "k", epoch.Add(-time.Hour)), send("alice", "l", epoch.Add(-time.Hour)), send("alice", "k", epoch)} {
+			if other == first {
+				t.Error("another account, another key or a later window found the first message")
+			}
+		}
+	})
+}
+
+func countFiles(t *testing.T, dir string) (n int) {
+	t.Helper()
+	err := filepath.WalkDir(filepath.Join(dir, bodiesName), func(_ string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			n++
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestRecall(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		a := r.letter([]string{"bob@ok.test", "carol@ok.test"}, []string{"dave@ok.test"})
+		a.Message.IDHash = []byte("hash")
+		ids := r.accept(a)
+		other := r.letter([]string{"bob@ok.test"})
+		other.Message.IDHash, other.Message.Account = []byte("hash"), "panel"
+		kept := r.accept(other)
+
+		b := r.letter([]string{"bob@ok.test"})
+		b.Recall = []byte("hash")
+		_, records, err := r.Accept(t.Context(), b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cancelled := 0
+		for _, rec := range records {
+			if rec.Kind == routing.EventCancel && rec.By == "alice" && rec.Fits {
+				cancelled++
+			}
+		}
+		if cancelled == 0 {
+			t.Errorf("nothing was cancelled: %+v", records)
+		}
+		for _, id := range ids {
+			if s := r.state(id); s != routing.Cancelled && s != routing.Unused {
+				t.Errorf("delivery %d is %s after the recall", id, s)
+			}
+		}
+		if s := r.state(kept[0]); s != routing.Queued {
+			t.Errorf("another account's message is %s", s)
+		}
+		if n := r.number("SELECT count(*) FROM bodies"); n != 2 {
+			t.Errorf("%d bodies, that of the recalled message should have gone", n)
+		}
+	})
+}
+
+func TestStamps(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		expect := func(account string, sequence int64, digest string) {
+			t.Helper()
+			n, d, err := r.LastStamp(t.Context(), account)
+			if err != nil || n != sequence || string(d) != digest {
+				t.Errorf("LastStamp(%s) = %d, %q, %v; want %d, %q", account, n, d, err, sequence, digest)
+			}
+		}
+		expect("alice", 0, "")
+		a := r.letter([]string{"bob@ok.test"})
+		a.Message.Sequence, a.Message.Digest = 1, []byte("one")
+		r.accept(a)
+		expect("alice", 1, "one")
+		if err := r.Void(t.Context(), "alice", 2, []byte("two")); err != nil {
+			t.Fatal(err)
+		}
+		expect("alice", 2, "two")
+		if err := r.Void(t.Context(), "alice", 1, []byte("one")); !errors.Is(err, routing.ErrExists) {
+			t.Errorf("a number in use was voided: %v", err)
+		}
+		expect("panel", 0, "")
+		if n := r.number("SELECT count(*) FROM stamps WHERE void = 1"); n != 1 {
+			t.Errorf("%d void numbers", n)
+		}
+	})
+}
+
+// Requests that come together share commits.
+func TestGroupCommit(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		const n = 256
+		letters := make([]*routing.Acceptance, n)
+		for i := range letters {
+			letters[i] = r.letter([]string{"bob@ok.test"})
+		}
+		before := r.Commits()
+		var wg sync.WaitGroup
+		for _, a := range letters {
+			wg.Go(func() {
+				if _, _, err := r.Accept(context.Background(), a); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if commits := r.Commits() - before; commits > n/4 {
+			t.Errorf("%d messages took %d commits", n, commits)
+		}
+		if got := r.number("SELECT count(*) FROM messages"); got != n {
+			t.Errorf("%d messages of %d", got, n)
+		}
+	})
+}
+
+// A request that goes wrong does not take those with it that share its commit.
+func TestSavepoint(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		var wg sync.WaitGroup
+		for i := range 100 {
+			a := r.letter([]string{"bob@ok.test"})
+			bad := i%3 == 0
+			if bad {
+				a.Deliveries[0].Priority = 99
+			}
+			wg.Go(func() {
+				if _, _, err := r.Accept(context.Background(), a); (err != nil) != bad {
+					t.Errorf("bad: %v, err: %v", bad, err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := r.number("SELECT count(*) FROM messages"); n != 66 {
+			t.Errorf("%d messages, 66 are good", n)
+		}
+	})
+}
+
+// Announcements come in the order of the commits, each record once.
+func TestAnnounce(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		var wg sync.WaitGroup
+		for range 50 {
+			a := r.letter([]string{"bob@ok.test"})
+			wg.Go(func() { _, _, _ = r.Accept(context.Background(), a) })
+		}
+		wg.Wait()
+		r.try(routing.Sent)
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+		if len(r.announced) < 150 {
+			t.Fatalf("%d records announced", len(r.announced))
+		}
+		for i, rec := range r.announced {
+			if rec.ID != int64(i+1) {
+				t.Fatalf("record %d came at place %d", rec.ID, i+1)
+			}
+		}
+	})
+}

@@ -1,0 +1,208 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+const (
+	// inlineLimit is the size up to which content is kept in its row. Above it the
+	// database, which writes every page twice, is slower than a file.
+	inlineLimit = 64 << 10
+	// orphanAge is how long a file may wait for the commit that refers to it.
+	orphanAge = time.Hour
+)
+
+// bodies is the directory of content too large for a row: <2 hex digits>/<name>, the
+// digits spread the files.
+type bodies struct{ dir string }
+
+// content is sealed content on its way to a row: data, or the name of a file.
+type content struct {
+	size int64
+	data []byte
+	file string
+}
+
+// columns are the values of size, data and file.
+func (c content) columns() []any {
+	if c.file != "" {
+		return []any{c.size, nil, c.file}
+	}
+	return []any{c.size, blob(c.data), nil}
+}
+
+// put makes data ready to be referred to by a row. Where it is large, it is in a file,
+// and on disk, when put returns. The file needs no second name while it is written: it
+// counts from the commit that refers to it, and before that it is an orphan.
+func (b bodies) put(data []byte) (content, error) {
+	c := content{size: int64(len(data)), data: data}
+	if len(data) <= inlineLimit {
+		return c, nil
+	}
+	sub := filepath.Join(b.dir, fmt.Sprintf("%02x", byte(crc32.ChecksumIEEE(data))))
+	if err := b.directory(sub); err != nil {
+		return content{}, fmt.Errorf("store body: %w", err)
+	}
+	f, err := os.CreateTemp(sub, "") // mode 0600
+	if err != nil {
+		return content{}, fmt.Errorf("store body: %w", err)
+	}
+	if err = write(f, data); err == nil {
+		err = synced(syncPath(sub))
+	}
+	if err != nil {
+		return content{}, fmt.Errorf("store body: %w", errors.Join(err, os.Remove(f.Name())))
+	}
+	return content{size: c.size, file: filepath.Join(filepath.Base(sub), filepath.Base(f.Name()))}, nil
+}
+
+// drop removes the file of content that no commit refers to.
+func (b bodies) drop(c content) error {
+	if c.file == "" {
+		return nil
+	}
+	return b.remove(c.file)
+}
+
+// get returns the content of a row.
+func (b bodies) get(c content) ([]byte, error) {
+	if c.file == "" {
+		return c.data, nil
+	}
+	data, err := os.ReadFile(filepath.Join(b.dir, c.file))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %w", errLost, err)
+	}
+	if err == nil && int64(len(data)) != c.size {
+		return nil, fmt.Errorf("%w: %s has %d bytes, and should have %d", errLost, c.file, len(data), c.size)
+	}
+	return data, err
+}
+
+// errLost is in the error of a body that will not come back.
+var errLost = errors.New("the file of a body is gone, or not whole")
+
+func (b bodies) remove(file string) error {
+	if err := os.Remove(filepath.Join(b.dir, file)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// directory makes sub, and puts its name on disk.
+func (b bodies) directory(sub string) error {
+	if _, err := os.Stat(sub); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(sub, 0o700); err != nil {
+		return err
+	}
+	return synced(errors.Join(syncPath(b.dir), syncPath(filepath.Dir(b.dir))))
+}
+
+// write fills f, puts it on disk and closes it.
+func write(f *os.File, data []byte) error {
+	_, err := f.Write(data)
+	if err == nil {
+		err = synced(f.Sync())
+	}
+	return errors.Join(err, f.Close())
+}
+
+// synced marks the error of a sync: after it nobody knows what is on disk. Only a full
+// disk is sure to have kept nothing.
+func synced(err error) error {
+	if err == nil || outOfSpace(err) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errSync, err)
+}
+
+// keepBodies removes files whose rows have gone, and orphans, until ctx ends.
+func (db *DB) keepBodies(ctx context.Context) {
+	hourly := time.NewTicker(orphanAge)
+	defer hourly.Stop()
+	for all := true; ; {
+		err := db.removeGarbage(ctx)
+		if err == nil && all {
+			err = db.removeOrphans(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			db.log.Warn("remove bodies", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-db.swept:
+			all = false
+		case <-hourly.C:
+			all = true
+		}
+	}
+}
+
+// removeGarbage removes the files that lost their rows.
+func (db *DB) removeGarbage(ctx context.Context) error {
+	var files []string
+	err := db.reading(ctx, func(q querier) (err error) {
+		rows, err := q.query("SELECT file FROM garbage LIMIT 1000")
+		files, err = collect(rows, err, scanString)
+		return err
+	})
+	if err != nil || len(files) == 0 {
+		return err
+	}
+	for _, file := range files {
+		if err := db.bodies.remove(file); err != nil {
+			return err
+		}
+	}
+	return db.write(ctx, func(t *tx) error {
+		for _, file := range files {
+			if _, err := t.exec("DELETE FROM garbage WHERE file = ?", file); err != nil {
+				return err
+			}
+		}
+		t.garbage = len(files) == 1000
+		return nil
+	})
+}
+
+// removeOrphans removes files that a crash left without a row. A young one may still
+// get its row, from this process or another.
+func (db *DB) removeOrphans(ctx context.Context) error {
+	before := db.now().Add(-orphanAge)
+	return fs.WalkDir(os.DirFS(db.bodies.dir), ".", func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil || d.IsDir() || ctx.Err() != nil {
+			return errors.Join(err, ctx.Err())
+		}
+		info, err := d.Info()
+		if err != nil || info.ModTime().After(before) {
+			return nil // it has gone, or is young
+		}
+		var known bool
+		err = db.reading(ctx, func(q querier) error {
+			return q.queryRow("SELECT EXISTS (SELECT 1 FROM bodies WHERE file = ?1) OR EXISTS (SELECT 1 FROM contents WHERE file = ?1)", path).Scan(&known)
+		})
+		if err != nil || known {
+			return err
+		}
+		db.log.Warn("remove a body that nothing refers to", "file", path)
+		return db.bodies.remove(path)
+	})
+}
+
+func scanString(row scanner) (s string, err error) {
+	err = row.Scan(&s)
+	return s, err
+}

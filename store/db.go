@@ -1,0 +1,249 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"postern/routing"
+)
+
+// Options say where a DB is, and what it needs of the world.
+type Options struct {
+	// Path is the directory of the database. It is made where it is missing; nobody
+	// but its owner may enter it.
+	Path string
+	// Now is the clock. It must be set.
+	Now func() time.Time
+	// Announce is given the records of every commit of this process, in the order of
+	// the commits and on a goroutine of its own. Nil: nobody is told.
+	Announce func([]routing.Record)
+	// Log gets the faults that no caller can be told of. Nil: nobody is told.
+	Log *slog.Logger
+	// Readers is how many reads can go on at once; 0: as many as there are processors,
+	// and at least 4.
+	Readers int
+	// BusyTimeout is how long a write waits for another process that has the database
+	// locked; 0: 5 seconds.
+	BusyTimeout time.Duration
+	// Unchecked leaves out the check of the whole file that Open makes: for a short
+	// command beside a running gateway, which has made it.
+	Unchecked bool
+}
+
+const (
+	databaseName       = "postern.db"
+	bodiesName         = "bodies"
+	defaultBusyTimeout = 5 * time.Second
+	minReaders         = 4
+)
+
+// ErrStopped is returned by writes after Run has ended.
+var ErrStopped = errors.New("the database has stopped")
+
+// DB is an open database. Reads work from Open to Close. Writes are carried out by
+// Run: one that comes earlier waits for it, or for the end of its context, and one that
+// comes after its end is ErrStopped.
+type DB struct {
+	dir      string
+	now      func() time.Time
+	announce func([]routing.Record)
+	log      *slog.Logger
+	bodies   bodies
+
+	rw    *sql.DB // has one connection, which conn is
+	conn  *sql.Conn
+	read  *sql.DB
+	hub   hub
+	heard announcer
+
+	requests chan *request
+	ended    chan struct{} // closed when Run no longer takes requests
+	endErr   error         // what writes get after that; set before ended is closed
+	running  atomic.Bool
+	commits  atomic.Int64
+	swept    chan struct{} // signalled when there is garbage
+}
+
+// Open opens the database in o.Path, makes a new one where there has never been one,
+// and brings its schema up to date. It refuses what it cannot trust: a directory or
+// file that others can read, a database that is damaged or made by a newer version, and
+// an empty place where one has been. It starts nothing; Run does.
+func Open(ctx context.Context, o Options) (*DB, error) {
+	if o.Now == nil {
+		return nil, errors.New("open database: Options.Now is not set")
+	}
+	dir, err := filepath.Abs(o.Path)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	db := &DB{
+		dir: dir, now: o.Now, announce: o.Announce, log: o.Log, bodies: bodies{dir: filepath.Join(dir, bodiesName)},
+		requests: make(chan *request), ended: make(chan struct{}), swept: make(chan struct{}, 1),
+	}
+	if db.log == nil {
+		db.log = slog.New(slog.DiscardHandler)
+	}
+	db.hub.ready = make(chan struct{}, 1)
+	db.heard.more = make(chan struct{}, 1)
+	if err := db.open(ctx, o); err != nil {
+		return nil, fmt.Errorf("open database in %s: %w", dir, errors.Join(err, db.Close()))
+	}
+	return db, nil
+}
+
+func (db *DB) open(ctx context.Context, o Options) error {
+	busy := o.BusyTimeout
+	if busy == 0 {
+		busy = defaultBusyTimeout
+	}
+	if err := prepareDirectory(db.dir); err != nil {
+		return err
+	}
+	if err := prepareFile(ctx, db.dir, busy); err != nil {
+		return err
+	}
+	file := filepath.Join(db.dir, databaseName)
+	var err error
+	if db.rw, err = openWriter(file, busy); err != nil {
+		return err
+	}
+	if err := checkVersion(ctx, db.rw); err != nil {
+		return err
+	}
+	if !o.Unchecked {
+		if err := checkIntegrity(ctx, db.rw); err != nil {
+			return err
+		}
+	}
+	if err := migrate(ctx, db.rw); err != nil {
+		return err
+	}
+	if db.conn, err = db.rw.Conn(ctx); err != nil {
+		return err
+	}
+	readers := o.Readers
+	if readers == 0 {
+		readers = max(minReaders, runtime.NumCPU())
+	}
+	if db.read, err = sql.Open("sqlite3", dsn(file, url.Values{
+		"mode": {"ro"}, "_query_only": {"1"}, "_busy_timeout": {millis(busy)}, "_stmt_cache_size": {"64"},
+	})); err != nil {
+		return err
+	}
+	db.read.SetMaxOpenConns(readers)
+	db.read.SetMaxIdleConns(readers)
+	return db.read.PingContext(ctx)
+}
+
+// openWriter opens the one connection that writes. The driver's own default for the
+// write-ahead log is synchronous=NORMAL, with which a commit may be undone by a power
+// failure after it was answered. Checkpoints are driven by the writer (maintain), not by
+// SQLite, which ignores their errors.
+func openWriter(file string, busy time.Duration) (*sql.DB, error) {
+	rw, err := sql.Open("sqlite3", dsn(file, url.Values{
+		"mode": {"rw"}, "_journal_mode": {"WAL"}, "_synchronous": {"FULL"}, "_foreign_keys": {"1"}, "_secure_delete": {"1"},
+		"_txlock": {"immediate"}, "_busy_timeout": {millis(busy)}, "_cache_size": {"-65536"}, "_stmt_cache_size": {"128"},
+	}))
+	if err != nil {
+		return nil, err
+	}
+	rw.SetMaxOpenConns(1)
+	if _, err := rw.Exec("PRAGMA wal_autocheckpoint = 0"); err != nil {
+		return nil, errors.Join(err, rw.Close())
+	}
+	return rw, nil
+}
+
+func dsn(file string, options url.Values) string {
+	return (&url.URL{Scheme: "file", Path: file, RawQuery: options.Encode()}).String()
+}
+
+func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
+
+// Close ends all use of the database. Run must have returned.
+func (db *DB) Close() error {
+	var errs []error
+	if db.read != nil {
+		errs = append(errs, db.read.Close())
+	}
+	if db.conn != nil {
+		errs = append(errs, db.conn.Close())
+	}
+	if db.rw != nil {
+		errs = append(errs, db.rw.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Commits returns how many transactions this process has committed since Open. Requests
+// that come together share one.
+func (db *DB) Commits() int64 { return db.commits.Load() }
+
+// minVersion is the first SQLite without the race between a checkpoint and a reset of
+// the write-ahead log that could corrupt the database (sqlite.org/changes.html, 3.51.3).
+var minVersion = [3]int{3, 51, 3}
+
+func checkVersion(ctx context.Context, rw *sql.DB) error {
+	var text string
+	if err := rw.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&text); err != nil {
+		return explain(err)
+	}
+	var v [3]int
+	for i, part := range strings.SplitN(text, ".", 3) {
+		v[i], _ = strconv.Atoi(part)
+	}
+	for i := range v {
+		if v[i] != minVersion[i] {
+			if v[i] < minVersion[i] {
+				return fmt.Errorf("it is run by SQLite %s, which can corrupt it: build with 3.51.3 or newer, without the tag libsqlite3", text)
+			}
+			break
+		}
+	}
+	return nil
+}
+
+// checkIntegrity reads the whole database and looks for damage.
+func checkIntegrity(ctx context.Context, rw *sql.DB) error {
+	var verdict string
+	if err := rw.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
+		return explain(err)
+	}
+	if verdict != "ok" {
+		return fmt.Errorf("%s is damaged (%s): restore it from a backup", databaseName, strings.TrimSpace(verdict))
+	}
+	rows, err := rw.QueryContext(ctx, "PRAGMA foreign_key_check")
+	if err != nil {
+		return explain(err)
+	}
+	defer rows.Close()
+	if rows.Next() {
+		var table, parent string
+		var rowid, constraint any
+		if err := rows.Scan(&table, &rowid, &parent, &constraint); err != nil {
+			return explain(err)
+		}
+		return fmt.Errorf("%s is damaged (a row of %s refers to one of %s that is missing): restore it from a backup", databaseName, table, parent)
+	}
+	return explain(rows.Err())
+}
+
+// reading gives do one consistent state of the database to read.
+func (db *DB) reading(ctx context.Context, do func(q querier) error) error {
+	tx, err := db.read.BeginTx(ctx, nil)
+	if err != nil {
+		return explain(err)
+	}
+	defer func() { _ = tx.Rollback() }() // it has changed nothing
+	return explain(do(reader{ctx, tx}))
+}

@@ -1,0 +1,263 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"postern/routing"
+)
+
+// ordinary are the mailboxes of a new account, with their special uses (RFC 6154).
+var ordinary = []struct{ name, use string }{
+	{"INBOX", ""}, {"Drafts", `\Drafts`}, {"Sent", `\Sent`}, {"Trash", `\Trash`}, {"Archive", `\Archive`}, {"Junk", `\Junk`},
+}
+
+// statusRoot is the name below which only status folders are.
+const statusRoot = "Status"
+
+// reserved reports whether name may not be a client's own.
+func reserved(name string) bool {
+	return strings.EqualFold(name, statusRoot) || len(name) > len(statusRoot) && strings.EqualFold(name[:len(statusRoot)+1], statusRoot+"/")
+}
+
+// createMailboxes gives a new account its mailboxes and status folders.
+func createMailboxes(t *tx, account int64) error {
+	for _, m := range ordinary {
+		if err := insertMailbox(t, account, m.name, m.use, routing.FolderNone); err != nil {
+			return err
+		}
+	}
+	for _, f := range routing.Folders() {
+		if err := insertMailbox(t, account, f.String(), "", f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func insertMailbox(t *tx, account int64, name, use string, status routing.Folder) error {
+	validity, err := uidValidity(t)
+	if err != nil {
+		return err
+	}
+	if _, err := t.exec(`INSERT INTO mailboxes (account, name, status, special_use, subscribed, uid_validity) VALUES (?, ?, ?, ?, 1, ?)`,
+		account, name, status, use, validity); err != nil {
+		return fmt.Errorf("create mailbox %q: %w", name, explain(err))
+	}
+	return nil
+}
+
+// uidValidity draws a UIDVALIDITY that is larger than any before it, so that a mailbox
+// never has that of one that had its name before (RFC 3501 section 2.3.1.1).
+func uidValidity(t *tx) (v uint32, err error) {
+	err = t.queryRow("UPDATE counters SET value = max(value + 1, ?) WHERE name = 'uid_validity' RETURNING value", t.now.Unix()).Scan(&v)
+	if err != nil {
+		return 0, fmt.Errorf("draw UIDVALIDITY: %w", err)
+	}
+	return v, nil
+}
+
+// Mailboxes returns all folders of the account with their counts: INBOX first, the other
+// ordinary ones by name, then the status folders in their order.
+func (db *DB) Mailboxes(ctx context.Context, account string) ([]routing.Mailbox, error) {
+	var all []routing.Mailbox
+	err := db.reading(ctx, func(q querier) error {
+		id, err := accountID(q, account)
+		if err != nil {
+			return err
+		}
+		rows, err := q.query(`SELECT b.id, b.name, b.status, b.special_use, b.subscribed, b.uid_validity,
+				CASE b.status WHEN 0 THEN b.uid_next ELSE a.change + 1 END
+			FROM mailboxes b JOIN accounts a ON a.id = b.account WHERE b.account = ? ORDER BY b.status, b.name <> 'INBOX', b.name`, id)
+		all, err = collect(rows, err, func(row scanner) (m routing.Mailbox, err error) {
+			m.Account = account
+			err = row.Scan(&m.ID, &m.Name, &m.Status, &m.SpecialUse, &m.Subscribed, &m.UIDValidity, &m.UIDNext)
+			return m, err
+		})
+		if err != nil {
+			return err
+		}
+		return count(q, id, all)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read mailboxes of %s: %w", account, err)
+	}
+	return all, nil
+}
+
+// count fills in how many messages the mailboxes of an account have.
+func count(q querier, account int64, all []routing.Mailbox) error {
+	type counts struct {
+		mailbox          int64 // or, negative, a folder
+		messages, unseen int
+		size             int64
+	}
+	rows, err := q.query(`SELECT b.id, count(*), sum(m.flags & ?2 = 0), sum(m.size) FROM mailboxes b JOIN mails m ON m.mailbox = b.id
+			WHERE b.account = ?1 GROUP BY b.id
+		UNION ALL SELECT -folder, count(*), sum(flags & ?2 = 0), 0 FROM entries WHERE account = ?1 GROUP BY folder`, account, routing.FlagSeen)
+	found, err := collect(rows, err, func(row scanner) (c counts, err error) {
+		err = row.Scan(&c.mailbox, &c.messages, &c.unseen, &c.size)
+		return c, err
+	})
+	if err != nil {
+		return err
+	}
+	by := make(map[int64]counts, len(found))
+	for _, c := range found {
+		by[c.mailbox] = c
+	}
+	for i := range all {
+		c, ok := by[all[i].ID]
+		if all[i].Status != routing.FolderNone {
+			c, ok = by[-int64(all[i].Status)]
+		}
+		if ok {
+			all[i].Messages, all[i].Unseen, all[i].Size = c.messages, c.unseen, c.size
+		}
+	}
+	return nil
+}
+
+// CreateMailbox makes an ordinary mailbox, and those above it that are missing.
+// routing.ErrExists means that it is there; routing.ErrReadOnly that the name belongs to
+// the status folders.
+func (db *DB) CreateMailbox(ctx context.Context, account, name, specialUse string) error {
+	if reserved(name) {
+		return fmt.Errorf("%s %w", statusRoot, routing.ErrReadOnly)
+	}
+	return db.change(ctx, account, func(t *tx, id int64) error {
+		if err := createAbove(t, id, name); err != nil {
+			return err
+		}
+		return insertMailbox(t, id, name, specialUse, routing.FolderNone)
+	})
+}
+
+// createAbove makes the mailboxes above name (RFC 3501 section 6.3.3).
+func createAbove(t *tx, account int64, name string) error {
+	for i, c := range name {
+		if c != '/' {
+			continue
+		}
+		if err := insertMailbox(t, account, name[:i], "", routing.FolderNone); err != nil && !errors.Is(err, routing.ErrExists) {
+			return err
+		}
+	}
+	return nil
+}
+
+// change carries out a change of an account's mailboxes, and tells those who watch it.
+func (db *DB) change(ctx context.Context, account string, do func(t *tx, id int64) error) error {
+	return db.write(ctx, func(t *tx) error {
+		id, err := accountID(t, account)
+		if err != nil {
+			return err
+		}
+		t.changed = append(t.changed, account)
+		return do(t, id)
+	})
+}
+
+// DeleteMailbox removes an ordinary mailbox with its messages; those below it stay.
+// INBOX cannot be removed (routing.ErrCannot).
+func (db *DB) DeleteMailbox(ctx context.Context, account, name string) error {
+	if name == "INBOX" {
+		return fmt.Errorf("INBOX %w", routing.ErrCannot)
+	}
+	return db.change(ctx, account, func(t *tx, id int64) error {
+		m, err := mailboxNamed(t, id, name)
+		if err != nil {
+			return err
+		}
+		t.garbage = true
+		_, err = t.exec("DELETE FROM mailboxes WHERE id = ?", m)
+		return err
+	})
+}
+
+// mailboxNamed finds an ordinary mailbox; a status folder is routing.ErrReadOnly.
+func mailboxNamed(t *tx, account int64, name string) (id int64, err error) {
+	var status routing.Folder
+	if err := t.queryRow("SELECT id, status FROM mailboxes WHERE account = ? AND name = ?", account, name).Scan(&id, &status); err != nil {
+		return 0, fmt.Errorf("mailbox %q: %w", name, explain(err))
+	}
+	if status != routing.FolderNone {
+		return 0, fmt.Errorf("mailbox %q %w", name, routing.ErrReadOnly)
+	}
+	return id, nil
+}
+
+// RenameMailbox renames with all that is below it; INBOX gives up its messages and stays
+// (RFC 3501 section 6.3.5).
+func (db *DB) RenameMailbox(ctx context.Context, account, from, to string) error {
+	if reserved(to) {
+		return fmt.Errorf("%s %w", statusRoot, routing.ErrReadOnly)
+	}
+	if strings.HasPrefix(to, from+"/") {
+		return fmt.Errorf("a mailbox below itself %w", routing.ErrCannot)
+	}
+	return db.change(ctx, account, func(t *tx, id int64) error {
+		m, err := mailboxNamed(t, id, from)
+		if err != nil {
+			return err
+		}
+		if err := createAbove(t, id, to); err != nil {
+			return err
+		}
+		if from == "INBOX" {
+			return emptyInto(t, id, m, to)
+		}
+		return renameTree(t, id, from, to)
+	})
+}
+
+// emptyInto moves all of a mailbox's messages into a new one.
+func emptyInto(t *tx, account, from int64, to string) error {
+	if err := insertMailbox(t, account, to, "", routing.FolderNone); err != nil {
+		return err
+	}
+	dest, err := mailboxNamed(t, account, to)
+	if err != nil {
+		return err
+	}
+	// The new mailbox has a UIDVALIDITY of its own, so the UIDs can stay.
+	if _, err := t.exec("UPDATE mailboxes SET uid_next = (SELECT uid_next FROM mailboxes WHERE id = ?) WHERE id = ?", from, dest); err != nil {
+		return err
+	}
+	_, err = t.exec("UPDATE mails SET mailbox = ? WHERE mailbox = ?", dest, from)
+	return err
+}
+
+// renameTree renames a mailbox and those below it. Their new names may have been others'
+// before, so each gets a new UIDVALIDITY.
+func renameTree(t *tx, account int64, from, to string) error {
+	rows, err := t.query("SELECT name FROM mailboxes WHERE account = ?1 AND status = 0 AND (name = ?2 OR substr(name, 1, length(?2) + 1) = ?2 || '/')", account, from)
+	names, err := collect(rows, err, scanString)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		validity, err := uidValidity(t)
+		if err != nil {
+			return err
+		}
+		if _, err := t.exec("UPDATE mailboxes SET name = ?, uid_validity = ? WHERE account = ? AND name = ?",
+			to+strings.TrimPrefix(name, from), validity, account, name); err != nil {
+			return fmt.Errorf("rename mailbox %q: %w", name, explain(err))
+		}
+	}
+	return nil
+}
+
+// Subscribe puts a mailbox, a status folder too, on the account's list, or takes it off.
+func (db *DB) Subscribe(ctx context.Context, account, name string, on bool) error {
+	return db.change(ctx, account, func(t *tx, id int64) error {
+		n, err := t.exec("UPDATE mailboxes SET subscribed = ? WHERE account = ? AND name = ?", on, id, name)
+		if err == nil && n == 0 {
+			err = fmt.Errorf("mailbox %q: %w", name, routing.ErrNotFound)
+		}
+		return err
+	})
+}

@@ -1,0 +1,103 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"postern/routing"
+)
+
+// querier reads: in the writer's transaction, or in a reader's.
+type querier interface {
+	query(query string, args ...any) (*sql.Rows, error)
+	queryRow(query string, args ...any) *sql.Row
+}
+
+// tx is the transaction under way, as one request sees it.
+type tx struct {
+	ctx  context.Context // without cancellation: with it, the driver starts a goroutine for every statement
+	conn *sql.Conn
+	now  time.Time // one for the whole transaction: UTC, whole milliseconds
+	effects
+}
+
+// effects are what follows a commit.
+type effects struct {
+	records []routing.Record // to announce
+	changed []string         // accounts who can see a change
+	ready   bool             // something is due, or will be sooner than was thought
+	erased  bool             // a key was erased, and is still in the write-ahead log
+	garbage bool             // files have lost their rows
+}
+
+func (e *effects) add(more effects) {
+	e.records = append(e.records, more.records...)
+	e.changed = append(e.changed, more.changed...)
+	e.ready = e.ready || more.ready
+	e.erased = e.erased || more.erased
+	e.garbage = e.garbage || more.garbage
+}
+
+func (t *tx) query(query string, args ...any) (*sql.Rows, error) {
+	return t.conn.QueryContext(t.ctx, query, args...)
+}
+
+func (t *tx) queryRow(query string, args ...any) *sql.Row {
+	return t.conn.QueryRowContext(t.ctx, query, args...)
+}
+
+// exec changes rows, and returns how many.
+func (t *tx) exec(query string, args ...any) (int64, error) {
+	result, err := t.conn.ExecContext(t.ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+// insert adds a row, and returns its integer key.
+func (t *tx) insert(query string, args ...any) (int64, error) {
+	result, err := t.conn.ExecContext(t.ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.LastInsertId()
+}
+
+// reader reads in a transaction of its own.
+type reader struct {
+	ctx context.Context
+	tx  *sql.Tx
+}
+
+func (r reader) query(query string, args ...any) (*sql.Rows, error) {
+	return r.tx.QueryContext(r.ctx, query, args...)
+}
+
+func (r reader) queryRow(query string, args ...any) *sql.Row {
+	return r.tx.QueryRowContext(r.ctx, query, args...)
+}
+
+// collect reads all rows into memory and lets go of them: a reader that is held open
+// keeps the write-ahead log from being reset.
+func collect[T any](rows *sql.Rows, err error, scan func(scanner) (T, error)) ([]T, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []T
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, v)
+	}
+	return all, rows.Err()
+}
+
+// scanner is a row.
+type scanner interface {
+	Scan(dest ...any) error
+}

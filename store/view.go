@@ -1,0 +1,110 @@
+package store
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"postern/routing"
+)
+
+// ownFlags are the flags of a status entry that belong to its reader. A change of one
+// leaves the entry what it is; a change of any other makes it a new one.
+const ownFlags = routing.FlagSeen | routing.FlagFlagged | routing.FlagDeleted
+
+// show brings the entries of the chain's deliveries up to date: for the sender, and for
+// the accounts the message was meant for. seen and moved say, by index, what has
+// something new to tell and what came into another state; event is the last record.
+func (c *chain) show(t *tx, seen, moved []bool, event int64) error {
+	for i := range c.deliveries {
+		d := &c.deliveries[i]
+		v := entry{delivery: d.ID, event: event, seen: seen[i], moved: moved[i]}
+		if c.message.owner != 0 {
+			v.account, v.incoming = c.message.owner, false
+			v.folder, v.flags = routing.SenderView(&c.message.Message, d)
+			if err := v.show(t); err != nil {
+				return err
+			}
+		}
+		if c.local[i] != 0 {
+			v.account, v.incoming = c.local[i], true
+			v.folder, v.flags = routing.IncomingView(&c.message.Message, &c.recipient, d, c.deliveries)
+			if err := v.show(t); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// entry is an entry of a status folder as it should be.
+type entry struct {
+	account  int64
+	delivery routing.DeliveryID
+	incoming bool
+	folder   routing.Folder
+	flags    routing.Flags
+	event    int64
+
+	seen, moved bool
+}
+
+// show makes the entry what it should be. One that has come to show something else gets
+// the next UID of its account: what a UID shows never changes. One that its reader has
+// dismissed comes back when the delivery's state changes.
+func (v *entry) show(t *tx) error {
+	var folder routing.Folder
+	var uid uint32
+	var flags routing.Flags
+	err := t.queryRow("SELECT folder, uid, flags FROM entries WHERE delivery = ? AND incoming = ?", int64(v.delivery), v.incoming).Scan(&folder, &uid, &flags)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		if !v.moved || v.folder == routing.FolderNone {
+			return nil
+		}
+	case err != nil:
+		return fmt.Errorf("read entry: %w", err)
+	case v.folder == routing.FolderNone:
+		return v.remove(t)
+	case !v.seen && v.folder == folder && (v.flags^flags)&^ownFlags == 0:
+		return nil
+	}
+	next, err := v.bump(t)
+	if err != nil {
+		return err
+	}
+	if uid == 0 {
+		_, err = t.exec(`INSERT INTO entries (account, folder, uid, flags, date, delivery, incoming, event) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+			v.account, v.folder, next, v.flags, t.now.UnixMilli(), int64(v.delivery), v.incoming, v.event)
+	} else {
+		_, err = t.exec(`UPDATE entries SET folder = ?, uid = ?, flags = ?, date = ?, event = ? WHERE delivery = ? AND incoming = ?`,
+			v.folder, next, v.flags, t.now.UnixMilli(), v.event, int64(v.delivery), v.incoming)
+	}
+	if err != nil {
+		return fmt.Errorf("write entry: %w", err)
+	}
+	return nil
+}
+
+// bump draws the account's next change number.
+func (v *entry) bump(t *tx) (next uint32, err error) {
+	var name string
+	if err := t.queryRow("UPDATE accounts SET change = change + 1 WHERE id = ? RETURNING change, name", v.account).Scan(&next, &name); err != nil {
+		return 0, fmt.Errorf("count change of account %d: %w", v.account, err)
+	}
+	t.changed = append(t.changed, name)
+	return next, nil
+}
+
+// remove takes the entry off the view.
+func (v *entry) remove(t *tx) error {
+	if _, err := t.exec("DELETE FROM entries WHERE delivery = ? AND incoming = ?", int64(v.delivery), v.incoming); err != nil {
+		return fmt.Errorf("remove entry: %w", err)
+	}
+	var name string
+	if err := t.queryRow("SELECT name FROM accounts WHERE id = ?", v.account).Scan(&name); err != nil {
+		return fmt.Errorf("remove entry: %w", err)
+	}
+	t.changed = append(t.changed, name)
+	return nil
+}

@@ -1,0 +1,233 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	sqlite3 "github.com/mattn/go-sqlite3"
+)
+
+// maxBatch is how many requests share a commit at most: enough to make the cost of the
+// sync small, few enough that the first does not wait long for the last.
+const maxBatch = 200
+
+// request is something to be written.
+type request struct {
+	do      func(*tx) error
+	done    chan error // gets exactly one answer once the writer has taken the request
+	err     error
+	effects effects
+}
+
+// write has do carried out in a transaction, and returns when it is on disk, or when
+// none of it will be. The end of ctx counts only until the writer has taken the
+// request: from there on an answer comes soon, and leaving earlier would mean not
+// knowing what became of it. do may be rolled back after it has run, so it must change
+// nothing outside; it may set its caller's results.
+func (db *DB) write(ctx context.Context, do func(*tx) error) error {
+	r := &request{do: do, done: make(chan error, 1)}
+	select {
+	case <-db.ended: // first, because select has no order
+		return db.endErr
+	default:
+	}
+	select {
+	case db.requests <- r:
+		return explain(<-r.done)
+	case <-db.ended:
+		return db.endErr
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Run carries out writes until ctx ends, notices the commits of other processes, moves
+// the write-ahead log into the database, and removes files that nothing refers to. It
+// returns nil when ctx has ended, and otherwise the fault after which nothing can be
+// written any more. It can run once.
+func (db *DB) Run(ctx context.Context) error {
+	if !db.running.CompareAndSwap(false, true) {
+		return errors.New("run database: it runs, or has run, already")
+	}
+	w := writer{db: db, ctx: context.WithoutCancel(ctx)}
+	keeping, stop := context.WithCancel(ctx)
+	defer stop()
+	var wg sync.WaitGroup
+	wg.Go(func() { db.keepBodies(keeping) })
+	wg.Go(func() { db.heard.run(db.announce) })
+
+	err := w.run(ctx)
+	db.endErr = ErrStopped
+	if err != nil {
+		err = fmt.Errorf("run database: %w", err)
+		db.endErr = fmt.Errorf("%w: %w", ErrStopped, err)
+	}
+	close(db.ended)
+	stop()
+	db.heard.end()
+	wg.Wait()
+	return err
+}
+
+// writer owns the connection that writes.
+type writer struct {
+	db  *DB
+	ctx context.Context // without cancellation
+
+	seen   int64     // PRAGMA data_version
+	erased time.Time // since when a key that was erased is in the write-ahead log; zero: none is
+}
+
+func (w *writer) run(ctx context.Context) error {
+	var err error
+	if w.seen, err = w.dataVersion(); err != nil {
+		return err
+	}
+	// What the last run erased may still be in the log.
+	w.erased = w.db.now()
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			_, err := w.checkpoint("TRUNCATE")
+			return w.tolerate(err)
+		case r := <-w.db.requests:
+			err = w.batch(r)
+		case <-tick.C:
+			err = w.maintain()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// batch carries out first and all requests that come while it does, up to maxBatch, and
+// answers them when they are committed. While it waits for the disk the next batch
+// gathers, so that batches grow with the load and nobody waits for a timer. The error is
+// one after which nothing may be written.
+func (w *writer) batch(first *request) error {
+	if err := w.exec("BEGIN IMMEDIATE"); err != nil {
+		return w.refuse(first, fmt.Errorf("begin transaction: %w", err))
+	}
+	now := truncate(w.db.now())
+	batch := make([]*request, 0, maxBatch)
+	for r := first; r != nil; r = w.next(len(batch)) {
+		batch = append(batch, r)
+		if err := w.serve(r, now); err != nil {
+			return w.abandon(batch, err)
+		}
+	}
+	if err := w.exec("COMMIT"); err != nil {
+		return w.abandon(batch, fmt.Errorf("commit: %w", err))
+	}
+	w.db.commits.Add(1)
+	var all effects
+	for _, r := range batch {
+		all.add(r.effects)
+	}
+	w.follow(all)
+	for _, r := range batch {
+		r.done <- r.err
+	}
+	return nil
+}
+
+// next returns another request if one is waiting.
+func (w *writer) next(served int) *request {
+	if served == maxBatch {
+		return nil
+	}
+	select {
+	case r := <-w.db.requests:
+		return r
+	default:
+		return nil
+	}
+}
+
+// serve carries out one request in a savepoint. The error is one that ends the whole
+// transaction; what only the request did wrong is its own.
+func (w *writer) serve(r *request, now time.Time) error {
+	if err := w.exec("SAVEPOINT request"); err != nil {
+		return err
+	}
+	t := &tx{ctx: w.ctx, conn: w.db.conn, now: now}
+	if r.err = r.do(t); r.err != nil {
+		// After some errors SQLite has rolled back everything by itself.
+		if beyondTrust(r.err) || !w.inTransaction() {
+			return r.err
+		}
+		return w.exec("ROLLBACK TO request; RELEASE request")
+	}
+	r.effects = t.effects
+	return w.exec("RELEASE request")
+}
+
+// abandon rolls the transaction back and gives everyone in it the error that ended it,
+// but for those who have one of their own. It returns err if nothing can be written
+// after it.
+func (w *writer) abandon(batch []*request, err error) error {
+	if w.inTransaction() {
+		if rb := w.exec("ROLLBACK"); rb != nil && w.inTransaction() {
+			err = errors.Join(err, fmt.Errorf("roll back: %w", rb))
+		}
+	}
+	fatal := beyondTrust(err) || w.inTransaction()
+	for _, r := range batch {
+		if r.err == nil {
+			r.err = err
+		}
+		r.done <- r.err
+	}
+	if fatal {
+		return err
+	}
+	return nil
+}
+
+// refuse answers first, and all who wait behind it: each would only wait as long for the
+// same.
+func (w *writer) refuse(first *request, err error) error {
+	for r := first; r != nil; r = w.next(0) {
+		r.done <- err
+	}
+	if beyondTrust(err) {
+		return err
+	}
+	return nil
+}
+
+// follow does what a commit asks for.
+func (w *writer) follow(e effects) {
+	w.db.heard.add(e.records)
+	w.db.hub.signal(e.changed)
+	if e.ready {
+		w.db.hub.signalReady()
+	}
+	if e.erased && w.erased.IsZero() {
+		w.erased = w.db.now()
+	}
+	if e.garbage {
+		signal(w.db.swept)
+	}
+}
+
+func (w *writer) exec(query string) error {
+	_, err := w.db.conn.ExecContext(w.ctx, query)
+	return err
+}
+
+func (w *writer) inTransaction() bool {
+	in := false
+	// Raw fails only when the connection is closed, and then there is no transaction.
+	_ = w.db.conn.Raw(func(c any) error {
+		in = !c.(*sqlite3.SQLiteConn).AutoCommit()
+		return nil
+	})
+	return in
+}

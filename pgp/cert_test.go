@@ -190,7 +190,7 @@ func TestNewestSubkey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := encryptionKey(key.public, "", noon)
+	_, got, err := selectKey(key.public, "", noon)
 	if err != nil || got.KeyId != e.Subkeys[1].PublicKey.KeyId {
 		t.Errorf("%v, %v", got, err)
 	}

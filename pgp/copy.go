@@ -54,7 +54,7 @@ func (s *Sealer) keyPacket(session []byte, address string, certs [][]byte, now t
 	var reasons []string
 	for _, cert := range certs {
 		random := &faultReader{r: s.Rand}
-		key, err := encryptSession(session, address, cert, now, random)
+		key, err := s.encryptSession(session, address, cert, now, random)
 		if random.err != nil {
 			return keyPacket{}, fmt.Errorf("write key packet: %w", random.err)
 		}
@@ -72,9 +72,9 @@ func (s *Sealer) keyPacket(session []byte, address string, certs [][]byte, now t
 
 // encryptSession writes a Public Key Encrypted Session Key packet, version 3 (RFC
 // 9580 section 5.1.1), which is what belongs in front of SEIPD version 1.
-func encryptSession(session []byte, address string, cert []byte, now time.Time, rand io.Reader) (keyPacket, error) {
+func (s *Sealer) encryptSession(session []byte, address string, cert []byte, now time.Time, rand io.Reader) (keyPacket, error) {
 	return guard(func() (keyPacket, error) {
-		key, err := encryptionKey(cert, address, now)
+		key, err := s.keys.encryptionKey(cert, address, now)
 		if err != nil {
 			return keyPacket{}, err
 		}

@@ -73,7 +73,7 @@ func TestReader(t *testing.T) {
 func encryptTo(t testing.TB, key testKey, write func(w *bytes.Buffer)) (contentType string, body []byte) {
 	t.Helper()
 	session := make([]byte, sessionKeySize)
-	kp, err := encryptSession(session, "a@example.org", key.public, noon, rand.Reader)
+	kp, err := (&Sealer{}).encryptSession(session, "a@example.org", key.public, noon, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}

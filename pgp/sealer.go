@@ -20,6 +20,8 @@ type Sealer struct {
 	Rand io.Reader
 	// Now is the time that signatures bear.
 	Now func() time.Time
+
+	keys keyCache
 }
 
 // sessionContext binds a wrapped session key to the message it opens.

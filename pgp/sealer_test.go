@@ -239,7 +239,7 @@ func TestFailClosed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	foreign := *stranger
+	foreign := &Sealer{Rand: rand.Reader, Now: stranger.Now}
 	foreign.Spool = s.Spool
 	if foreign.Signer, err = NewSigner(keyOf(t, "stranger").secret); err != nil {
 		t.Fatal(err)
@@ -304,7 +304,7 @@ func TestOpenDamage(t *testing.T) {
 func TestRotation(t *testing.T) {
 	s := newSealer(t)
 	data, wrapped := s.mustSeal(t, "id", []byte("hello"))
-	next := *s
+	next := &Sealer{Spool: s.Spool, Rand: s.Rand, Now: s.Now}
 	var err error
 	if next.Signer, err = NewSigner(keyOf(t, "gateway-2").secret, ArmorSecret(keyOf(t, "gateway").secret)); err != nil {
 		t.Fatal(err)

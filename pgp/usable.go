@@ -61,7 +61,10 @@ func lax(now time.Time) *packet.Config {
 // Usable returns nil if messages can be encrypted with the certificate at now, and
 // else a *NoKeyError.
 func Usable(public []byte, now time.Time) error {
-	_, err := guard(func() (*packet.PublicKey, error) { return encryptionKey(public, "", now) })
+	_, err := guard(func() (*packet.PublicKey, error) {
+		_, key, err := selectKey(public, "", now)
+		return key, err
+	})
 	var none *NoKeyError
 	if err != nil && !errors.As(err, &none) {
 		return &NoKeyError{Reason: "the key cannot be used: " + err.Error()}
@@ -69,22 +72,21 @@ func Usable(public []byte, now time.Time) error {
 	return err
 }
 
-// encryptionKey returns the key of a certificate to encrypt with at now. It is read
-// anew for each use, because the library writes to what it has read.
-func encryptionKey(cert []byte, address string, now time.Time) (*packet.PublicKey, error) {
+// selectKey returns a certificate as read, and its key to encrypt with at now.
+func selectKey(cert []byte, address string, now time.Time) (*openpgp.Entity, *packet.PublicKey, error) {
 	e, err := readCert(cert)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	key, err := e.EncryptionKeyWithError(now, strict(now))
 	if err == nil {
-		return key.PublicKey, nil
+		return e, key.PublicKey, nil
 	}
 	name := "the key " + keyID(e.PrimaryKey)
 	if address != "" {
 		name += " for " + address
 	}
-	return nil, &NoKeyError{Address: address, Reason: name + " " + objection(cert, now, err)}
+	return nil, nil, &NoKeyError{Address: address, Reason: name + " " + objection(cert, now, err)}
 }
 
 func readCert(cert []byte) (*openpgp.Entity, error) {

@@ -1,0 +1,120 @@
+package pgp
+
+import (
+	"crypto/sha256"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
+)
+
+// keyCache remembers which key of a certificate to encrypt with, so that its
+// signatures need not be checked for every copy. An entry is good for exactly the
+// certificate it was made of, octet for octet, and only until the next moment at which
+// anything in that certificate begins or ends: a key that expires between two copies is
+// noticed at the second. What is refused is not remembered.
+//
+// The zero value is ready. It is safe for concurrent use.
+type keyCache struct {
+	mu sync.Mutex
+	// Two generations: what is used moves to the younger one, and when that is full the
+	// elder is dropped.
+	young, old map[certHash]cachedKey
+}
+
+// certHash is the SHA-256 of a certificate.
+type certHash [sha256.Size]byte
+
+// cachedKey is a key that the library may use from many goroutines: encrypting reads
+// it only. The certificate it came from is not kept, because the library writes to that.
+type cachedKey struct {
+	key         *packet.PublicKey
+	from, until time.Time // good at from and later, until the zero time or before until
+}
+
+// cacheGeneration is how many keys a generation holds; one takes 1 to 2 KB.
+const cacheGeneration = 2048
+
+// encryptionKey is the function of that name, remembered.
+func (c *keyCache) encryptionKey(cert []byte, address string, now time.Time) (*packet.PublicKey, error) {
+	hash := certHash(sha256.Sum256(cert))
+	if key := c.get(hash, now); key != nil {
+		return key, nil
+	}
+	e, key, err := selectKey(cert, address, now)
+	if err != nil {
+		return nil, err
+	}
+	c.put(hash, cachedKey{key: key, from: now, until: nextChange(e, now)})
+	return key, nil
+}
+
+func (c *keyCache) get(hash certHash, now time.Time) *packet.PublicKey {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k, ok := c.young[hash]
+	if !ok {
+		if k, ok = c.old[hash]; !ok {
+			return nil
+		}
+		c.keep(hash, k)
+	}
+	if now.Before(k.from) || !k.until.IsZero() && !now.Before(k.until) {
+		return nil
+	}
+	return k.key
+}
+
+func (c *keyCache) put(hash certHash, k cachedKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.keep(hash, k)
+}
+
+// keep is called with mu held.
+func (c *keyCache) keep(hash certHash, k cachedKey) {
+	if len(c.young) >= cacheGeneration {
+		c.young, c.old = nil, c.young
+	}
+	if c.young == nil {
+		c.young = make(map[certHash]cachedKey)
+	}
+	c.young[hash] = k
+}
+
+// nextChange returns the first moment, now included, at which a key or a signature of
+// the certificate begins or ends, and so the choice of its encryption key could be
+// another; the zero time if there is none.
+func nextChange(e *openpgp.Entity, now time.Time) time.Time {
+	var next time.Time
+	at := func(t time.Time) {
+		// OpenPGP counts whole seconds: whether an end includes its own second is left to
+		// whoever compares.
+		for _, t := range []time.Time{t, t.Add(time.Second)} {
+			if !t.Before(now) {
+				next = sooner(next, t)
+			}
+		}
+	}
+	signatures := func(key *packet.PublicKey, lists ...[]*packet.VerifiableSignature) {
+		at(key.CreationTime)
+		for _, s := range slices.Concat(lists...) {
+			at(s.Packet.CreationTime)
+			for _, t := range []time.Time{sigEnd(s.Packet), keyEnd(key, s.Packet)} {
+				if !t.IsZero() {
+					at(t)
+				}
+			}
+		}
+	}
+	signatures(e.PrimaryKey, e.Revocations, e.DirectSignatures)
+	for _, id := range e.Identities {
+		signatures(e.PrimaryKey, id.Revocations, id.SelfCertifications)
+	}
+	for i := range e.Subkeys {
+		signatures(e.Subkeys[i].PublicKey, e.Subkeys[i].Revocations, e.Subkeys[i].Bindings)
+	}
+	return next
+}

@@ -1,0 +1,272 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"postern/imapd"
+	"postern/pgp"
+	"postern/relay"
+	"postern/routing"
+	"postern/smtpd"
+	"postern/store"
+)
+
+// gateway is a whole Postern, wired together.
+type gateway struct {
+	config *Config
+	dir    dataDir
+	keys   *gatewayKeys
+	db     *store.DB
+	certs  *certificates // nil: no TLS
+	policy *routing.Config
+	log    *slog.Logger
+
+	metrics   *metrics
+	listeners []boundListener
+	ready     atomic.Bool // serving, and not yet told to stop
+	unlock    func()
+}
+
+// boundListener is a listener of the configuration with its open port.
+type boundListener struct {
+	Listener
+	port net.Listener
+}
+
+// openGateway makes ready all that a gateway needs but the network: the data
+// directory, the keys and the database. shown, if not nil, is given every event of
+// this process after its commit.
+func openGateway(ctx context.Context, c *Config, log *slog.Logger, shown func([]routing.Record)) (g *gateway, err error) {
+	g = &gateway{config: c, dir: dataDir(resolve(c.dir, c.Data)), policy: c.policy(), log: log, metrics: newMetrics()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, g.close())
+		}
+	}()
+	if err := g.dir.prepare(); err != nil {
+		return nil, err
+	}
+	if g.unlock, err = g.dir.lock(); err != nil {
+		return nil, err
+	}
+	if err := g.dir.makeKeys(c.hostname(), time.Now()); err != nil {
+		return nil, err
+	}
+	if g.keys, err = g.dir.readKeys(); err != nil {
+		return nil, err
+	}
+	if c.TLS.Cert != "" {
+		g.certs = &certificates{certFile: resolve(c.dir, c.TLS.Cert), keyFile: resolve(c.dir, c.TLS.Key), now: time.Now}
+		if err := g.certs.reload(); err != nil {
+			return nil, err
+		}
+	}
+	announce := func(records []routing.Record) {
+		g.metrics.count(records)
+		if shown != nil {
+			shown(records)
+		}
+	}
+	g.db, err = store.Open(ctx, store.Options{Path: string(g.dir), Now: time.Now, Announce: announce, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// close releases what openGateway took, the database last.
+func (g *gateway) close() error {
+	var errs []error
+	for _, l := range g.listeners {
+		if err := l.port.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if g.db != nil {
+		errs = append(errs, g.db.Close())
+	}
+	if g.unlock != nil {
+		g.unlock()
+	}
+	return errors.Join(errs...)
+}
+
+// listen opens every port of the configuration.
+func (g *gateway) listen(ctx context.Context) error {
+	var errs []error
+	for _, l := range g.config.Listen {
+		bound, err := new(net.ListenConfig).Listen(ctx, "tcp", l.Address)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("listen for %s: %w", l.Kind, err))
+			continue
+		}
+		g.listeners = append(g.listeners, boundListener{l, bound})
+	}
+	return errors.Join(errs...)
+}
+
+// run serves until ctx ends, and returns when all that was under way has come to its
+// end: at most half a minute later. setup, if not nil, is called when the database can
+// be written to, and before anyone is served.
+func (g *gateway) run(ctx context.Context, setup func(context.Context) error) error {
+	// The store outlives everyone who writes to it.
+	storing, stopStore := context.WithCancel(context.WithoutCancel(ctx))
+	stored := make(chan error, 1)
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		err := g.db.Run(storing)
+		stop() // without a store there is nothing to serve
+		stored <- err
+	}()
+	var err error
+	if setup != nil {
+		err = setup(serving)
+	}
+	if err == nil {
+		err = g.serve(serving)
+	}
+	stopStore()
+	return errors.Join(err, <-stored)
+}
+
+// serve runs the servers and the runner until ctx ends.
+func (g *gateway) serve(ctx context.Context) error {
+	client, err := g.relay()
+	if err != nil {
+		return err
+	}
+	sealer := &pgp.Sealer{Spool: g.keys.spool, Signer: g.keys.signer, Rand: rand.Reader, Now: time.Now}
+	runner := &routing.Runner{Queue: g.db, Post: g.db, Ledger: g.db, Keys: g.db, Sealer: sealer, Vault: g.keys.spool, Relay: client,
+		Tokens: g.keys.tokens, Config: g.policy, Now: time.Now, Rand: rand.Reader, Log: g.log, Workers: g.config.Relay.Workers}
+	gate := &routing.Gate{Config: g.policy, Ledger: g.db, Sealer: sealer, Vault: g.keys.spool, Tokens: g.keys.tokens,
+		Now: time.Now, Rand: rand.Reader, Log: g.log}
+	reports := &routing.Reports{Chains: g.db, Vault: g.keys.spool, Tokens: g.keys.tokens, Now: time.Now, Log: g.log, Forward: runner.Forward}
+	logins := &routing.Logins{Accounts: g.db, Now: time.Now, Rand: rand.Reader}
+	imap := &imapd.Server{TLS: g.tlsConfig(), Auth: logins, Mailboxes: g.db, Messages: g.db, Mover: g.db, Status: g.db, Commander: g.db,
+		Watcher: g.db, Vault: g.keys.spool, Location: g.policy.Location, Now: time.Now, Log: g.log, Limits: g.imapLimits()}
+	submit := timedSubmitter{gate, g.metrics.accept}
+
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return runner.Run(ctx) })
+	for _, l := range g.listeners {
+		group.Go(func() error {
+			if err := g.serveListener(ctx, l, submit, reports, logins, imap); err != nil {
+				return fmt.Errorf("%s on %s: %w", l.Kind, l.port.Addr(), err)
+			}
+			return nil
+		})
+	}
+	g.ready.Store(true)
+	defer context.AfterFunc(ctx, func() { g.ready.Store(false) })()
+	err = group.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// serveListener serves one listener until ctx ends.
+func (g *gateway) serveListener(ctx context.Context, l boundListener, submit smtpd.Submitter, reports smtpd.Reporter, logins *routing.Logins, imap *imapd.Server) error {
+	name, host := string(l.Kind), g.config.hostname()
+	switch l.Kind {
+	case KindSubmission, KindSubmissions, KindDevice:
+		s := &smtpd.Submission{Hostname: host, Name: name, Mode: smtpd.StartTLS, TLS: g.tlsConfig(), Auth: logins, Submit: submit,
+			Limits: g.smtpLimits(), Log: g.log, Now: time.Now}
+		switch l.Kind {
+		case KindSubmissions:
+			s.Mode = smtpd.ImplicitTLS
+		case KindDevice:
+			s.Mode, s.Directory, s.ClearAuth = smtpd.Device, logins, l.PlainAuth
+			for _, n := range l.Networks {
+				s.Networks = append(s.Networks, smtpd.Network{Prefix: n.Prefix, Account: l.Account})
+			}
+		}
+		return s.Serve(ctx, l.port)
+	case KindInbound:
+		s := &smtpd.Inbound{Hostname: host, Name: name, Domain: g.policy.ReturnDomain, TLS: g.tlsConfig(), Reporter: reports,
+			Limits: g.smtpLimits(), Log: g.log, Now: time.Now}
+		return s.Serve(ctx, l.port)
+	case KindIMAP:
+		return imap.Serve(ctx, l.port)
+	case KindIMAPS:
+		return imap.Serve(ctx, tls.NewListener(l.port, g.tlsConfig()))
+	case KindMetrics:
+		return g.metrics.serve(ctx, l.port, g)
+	}
+	return fmt.Errorf("no such kind of listener")
+}
+
+// tlsConfig is what listeners offer, nil where there is no certificate.
+func (g *gateway) tlsConfig() *tls.Config {
+	if g.certs == nil {
+		return nil
+	}
+	return g.certs.config()
+}
+
+func (g *gateway) smtpLimits() smtpd.Limits {
+	l := g.config.Limits
+	return smtpd.Limits{Size: int64(l.MessageSize), Recipients: l.RecipientsPerMessage, Connections: l.Connections,
+		PerAddress: l.ConnectionsPerAddress, Grace: stopGrace}
+}
+
+func (g *gateway) imapLimits() imapd.Limits {
+	l := g.config.Limits
+	return imapd.Limits{Message: int64(l.MessageSize), Conns: l.Connections, PerAddress: l.ConnectionsPerAddress}
+}
+
+// stopGrace is how long what is under way may go on after the gateway was told to
+// stop.
+const stopGrace = 25 * time.Second
+
+// relay makes the client that hands mail on.
+func (g *gateway) relay() (*relay.Client, error) {
+	c := g.config.Relay
+	client := &relay.Client{Hostname: g.config.hostname(), Routes: map[string]string{}, TLS: relay.TLSMode(c.TLS), AllowPrivate: c.AllowPrivate,
+		Rand: rand.Reader, Log: g.log}
+	for domain, to := range c.Routes {
+		client.Routes[asciiDomain(domain)] = to
+	}
+	for _, n := range c.AllowNetworks {
+		client.AllowNets = append(client.AllowNets, n.Prefix)
+	}
+	for _, s := range c.Smarthosts {
+		password, err := s.Password.Read(g.config.dir)
+		if err != nil {
+			return nil, fmt.Errorf("password of smarthost %s: %w", s.Host, err)
+		}
+		client.Smarthosts = append(client.Smarthosts, relay.Smarthost{Host: s.Host, Port: uint16(s.Port), TLS: relay.TLSMode(s.TLS),
+			Username: s.Username, Password: password})
+	}
+	for _, l := range g.listeners {
+		if a, ok := l.port.Addr().(*net.TCPAddr); ok && l.Kind == KindInbound && !a.IP.IsUnspecified() {
+			client.Own = append(client.Own, a.AddrPort().Addr().Unmap())
+		}
+	}
+	return client, nil
+}
+
+// newLog makes the log that the configuration asks for.
+func newLog(c Log, w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
+		level = slog.LevelInfo // validate has refused it
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}

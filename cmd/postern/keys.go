@@ -1,0 +1,158 @@
+package main
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"postern/pgp"
+	"postern/routing"
+)
+
+// gatewayKeys are the secrets that the data directory keeps in keys/, each in a file
+// of its own.
+type gatewayKeys struct {
+	spool  *pgp.Spool
+	tokens *routing.Tokens
+	signer *pgp.Signer
+}
+
+// The files of keys/.
+const (
+	spoolKeyFile = "keys/spool.key"   // seals what is on disk
+	tokenKeyFile = "keys/token.key"   // signs return addresses
+	signKeyFile  = "keys/signing.asc" // the gateway's OpenPGP key
+)
+
+// databaseFile is the database's name in the data directory.
+const databaseFile = "postern.db"
+
+// tokenKeySize is that of the HMAC's hash (RFC 2104 section 3).
+const tokenKeySize = 32
+
+// makeKeys makes what is missing of the keys, on the first start. A database without
+// its spool key is refused: a new key could not read it.
+func (d dataDir) makeKeys(hostname string, now time.Time) error {
+	if err := os.MkdirAll(d.path("keys"), 0o700); err != nil {
+		return fmt.Errorf("make the key directory: %w", err)
+	}
+	if err := checkPrivate(d.path("keys")); err != nil {
+		return err
+	}
+	_, err := os.Stat(d.path(databaseFile))
+	started := err == nil
+	for _, k := range []struct {
+		file   string
+		create func() ([]byte, error)
+	}{
+		{spoolKeyFile, newSpoolKey},
+		{tokenKeyFile, newTokenKey},
+		{signKeyFile, func() ([]byte, error) { return newSigningKey(hostname, now) }},
+	} {
+		if _, err := os.Stat(d.path(k.file)); err == nil {
+			continue
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("look for a key: %w", err)
+		}
+		if started && k.file == spoolKeyFile {
+			return fmt.Errorf("%s is there, but the key that opens it is not: put %s back from your backup", d.path(databaseFile), d.path(k.file))
+		}
+		text, err := k.create()
+		if err != nil {
+			return fmt.Errorf("make %s: %w", k.file, err)
+		}
+		if err := writeFile(d.path(k.file), text); err != nil {
+			return fmt.Errorf("write a key: %w", err)
+		}
+	}
+	return nil
+}
+
+func newSpoolKey() ([]byte, error) {
+	key, err := pgp.GenerateSpoolKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	return pgp.FormatSpoolKeys(key), nil
+}
+
+func newTokenKey() ([]byte, error) {
+	key := make([]byte, tokenKeySize)
+	if _, err := rand.Read(key); err != nil {
+		return nil, err
+	}
+	return []byte("# Signs return addresses: the first key makes new ones, all are good for checking.\n" + hex.EncodeToString(key) + "\n"), nil
+}
+
+// readKeys reads the keys there are.
+func (d dataDir) readKeys() (*gatewayKeys, error) {
+	spool, err := d.readKeyFile(spoolKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	token, err := d.readKeyFile(tokenKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	signing, err := d.readKeyFile(signKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	k := new(gatewayKeys)
+	spoolKeys, err := pgp.ParseSpoolKeys(spool)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", d.path(spoolKeyFile), err)
+	}
+	if k.spool, err = pgp.NewSpool(rand.Reader, spoolKeys...); err != nil {
+		return nil, fmt.Errorf("%s: %w", d.path(spoolKeyFile), err)
+	}
+	if k.tokens, err = parseTokenKeys(token); err != nil {
+		return nil, fmt.Errorf("%s: %w", d.path(tokenKeyFile), err)
+	}
+	if k.signer, err = pgp.NewSigner(signing); err != nil {
+		return nil, fmt.Errorf("%s: %w", d.path(signKeyFile), err)
+	}
+	return k, nil
+}
+
+func (d dataDir) readKeyFile(name string) ([]byte, error) {
+	info, err := os.Lstat(d.path(name))
+	if err != nil {
+		return nil, fmt.Errorf("read a key: %w", err)
+	}
+	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("%s must be a file that its owner alone can read: chmod 600 it", d.path(name))
+	}
+	b, err := os.ReadFile(d.path(name))
+	if err != nil {
+		return nil, fmt.Errorf("read a key: %w", err)
+	}
+	return b, nil
+}
+
+// parseTokenKeys reads one key in hexadecimal on a line. Its errors do not repeat it.
+func parseTokenKeys(text []byte) (*routing.Tokens, error) {
+	tokens, number := new(routing.Tokens), 0
+	for line := range bytes.Lines(text) {
+		number++
+		s := strings.TrimSpace(string(line))
+		if s == "" || strings.HasPrefix(s, "#") {
+			continue
+		}
+		key, err := hex.DecodeString(s)
+		if err != nil || len(key) != tokenKeySize {
+			return nil, fmt.Errorf("line %d is not a key: %d hexadecimal digits are wanted", number, 2*tokenKeySize)
+		}
+		tokens.Keys = append(tokens.Keys, key)
+	}
+	if len(tokens.Keys) == 0 {
+		return nil, errors.New("holds no key")
+	}
+	return tokens, nil
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"postern/routing"
+	"postern/smtpd"
+)
+
+// metrics counts what happens. Every label has few values, all known beforehand:
+// states, kinds of event, verdicts.
+type metrics struct {
+	registry *prometheus.Registry
+	events   *prometheus.CounterVec
+	attempts *prometheus.CounterVec
+	accept   *prometheus.HistogramVec
+}
+
+func newMetrics() *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		events: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "postern_events_total", Help: "Events of deliveries, by kind."}, []string{"kind"}),
+		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "postern_attempts_total", Help: "Attempts that came back, by verdict."}, []string{"verdict"}),
+		accept: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "postern_accept_seconds", Help: "Time from the final dot of a submission to its answer, by what that was.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}, []string{"answer"}),
+	}
+	m.registry.MustRegister(m.events, m.attempts, m.accept, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, k := range routing.EventKinds() {
+		m.events.WithLabelValues(k.String())
+	}
+	return m
+}
+
+// count counts what one commit wrote.
+func (m *metrics) count(records []routing.Record) {
+	for i := range records {
+		r := &records[i]
+		m.events.WithLabelValues(r.Kind.String()).Inc()
+		if r.Kind == routing.EventAttempt {
+			m.attempts.WithLabelValues(r.Outcome.Verdict.String()).Inc()
+		}
+	}
+}
+
+// deliveryCounter counts deliveries by state.
+type deliveryCounter interface {
+	Stats(ctx context.Context) (map[routing.State]int, error)
+}
+
+// depth asks the database how many deliveries there are in each state whenever the
+// metrics are read.
+type depth struct {
+	deliveries deliveryCounter
+	gauge      *prometheus.Desc
+}
+
+func newDepth(d deliveryCounter) *depth {
+	return &depth{deliveries: d, gauge: prometheus.NewDesc("postern_deliveries", "Deliveries on file, by state.", []string{"state"}, nil)}
+}
+
+// Describe is a prometheus.Collector's.
+func (d *depth) Describe(ch chan<- *prometheus.Desc) { ch <- d.gauge }
+
+// Collect is a prometheus.Collector's.
+func (d *depth) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	counts, err := d.deliveries.Stats(ctx)
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(d.gauge, err)
+		return
+	}
+	for _, s := range routing.States() {
+		ch <- prometheus.MustNewConstMetric(d.gauge, prometheus.GaugeValue, float64(counts[s]), s.String())
+	}
+}
+
+// timedSubmitter measures how long submissions take.
+type timedSubmitter struct {
+	smtpd.Submitter
+	seconds *prometheus.HistogramVec
+}
+
+// Submit is a smtpd.Submitter's.
+func (t timedSubmitter) Submit(ctx context.Context, s *routing.Submission) (routing.Receipt, error) {
+	begin := time.Now()
+	receipt, err := t.Submitter.Submit(ctx, s)
+	answer := "accepted"
+	if _, refused := errors.AsType[*routing.Refusal](err); refused {
+		answer = "refused"
+	} else if err != nil {
+		answer = "deferred"
+	}
+	t.seconds.WithLabelValues(answer).Observe(time.Since(begin).Seconds())
+	return receipt, err
+}
+
+// serve answers HTTP until ctx ends: /metrics, /healthz (the process lives, and the
+// database answers), /readyz (mail is taken). Nothing can be changed here.
+func (m *metrics) serve(ctx context.Context, l net.Listener, g *gateway) error {
+	if err := m.registry.Register(newDepth(g.db)); err != nil {
+		if _, again := errors.AsType[prometheus.AlreadyRegisteredError](err); !again {
+			return err
+		}
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
+		if _, err := g.db.Stats(r.Context()); err != nil {
+			g.log.ErrorContext(r.Context(), "health check", "err", err)
+			http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
+			return
+		}
+		w.Write([]byte("ok\n"))
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if !g.ready.Load() {
+			http.Error(w, "starting or stopping", http.StatusServiceUnavailable)
+			return
+		}
+		w.Write([]byte("ready\n"))
+	})
+	return serveHTTP(ctx, l, mux)
+}

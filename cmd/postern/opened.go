@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"postern/routing"
+	"postern/store"
+)
+
+// opened is a data directory in use by a command, beside a running gateway or without.
+type opened struct {
+	dir  dataDir
+	keys *gatewayKeys
+	db   *store.DB
+}
+
+// directory is the data directory of this run: that of --data, which must hold a
+// gateway, else the configuration's, which is made ready where it is new, so that
+// accounts and keys can be there before the first start.
+func (a *app) directory() (dataDir, error) {
+	if a.dataDir != "" {
+		return dataDir(a.dataDir), dataDir(a.dataDir).check()
+	}
+	c, err := a.load()
+	if err != nil {
+		return "", err
+	}
+	dir := dataDir(resolve(c.dir, c.Data))
+	if err := dir.prepare(); err != nil {
+		return "", err
+	}
+	return dir, dir.makeKeys(c.hostname(), time.Now())
+}
+
+// withStore opens the data directory for as long as do takes.
+func (a *app) withStore(ctx context.Context, do func(*opened) error) error {
+	dir, err := a.directory()
+	if err != nil {
+		return err
+	}
+	o := &opened{dir: dir}
+	if o.keys, err = dir.readKeys(); err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	// A running gateway has checked the whole file; a short command need not.
+	if o.db, err = store.Open(ctx, store.Options{Path: string(dir), Now: time.Now, Log: log, Unchecked: true}); err != nil {
+		return err
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan error, 1)
+	go func() { ended <- o.db.Run(running) }()
+	err = do(o)
+	stop()
+	return errors.Join(err, <-ended, o.db.Close())
+}
+
+// named makes the store's errors about one thing readable.
+func named(what, name string, err error) error {
+	switch {
+	case errors.Is(err, routing.ErrNotFound):
+		return fmt.Errorf("there is no %s %s", what, printable(name))
+	case errors.Is(err, routing.ErrExists):
+		return fmt.Errorf("%s %s is there already", what, printable(name))
+	}
+	return err
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"postern/routing"
+)
+
+func (a *app) serveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Run the gateway",
+		Long: `Serve runs the gateway until it is told to stop by SIGTERM or SIGINT. It then takes
+no more mail, lets what is under way come to its end for up to half a minute, and
+closes the database last. A second signal ends it at once; nothing is lost by that,
+and what was under way is tried again.
+
+SIGHUP has the certificate read again; it is read by itself, too, when it changes.
+
+On the first start it makes the data directory and in it the database and the keys.
+Back up keys/ apart from the rest: without it the database cannot be read.`,
+		Example: `  postern serve --config /etc/postern/postern.toml
+  POSTERN_CONFIG=./postern.toml postern serve`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.serve(cmd.Context()) },
+	}
+}
+
+func (a *app) serve(ctx context.Context) error {
+	c, err := a.load()
+	if err != nil {
+		return err
+	}
+	log := newLog(c.Log, a.stderr)
+	g, err := openGateway(ctx, c, log, func(records []routing.Record) { logEvents(log, records) })
+	if err != nil {
+		return err
+	}
+	if err := g.listen(ctx); err != nil {
+		return closing(err, g)
+	}
+	defer g.reloadOnHangup(ctx)()
+	for _, l := range g.listeners {
+		log.Info("listening", "kind", l.Kind, "address", l.port.Addr().String())
+	}
+	err = g.run(ctx, nil)
+	log.Info("stopped")
+	return closing(err, g)
+}
+
+// closing closes g and returns what went wrong first.
+func closing(err error, g *gateway) error {
+	if closed := g.close(); err == nil {
+		return closed
+	}
+	return err
+}
+
+// reloadOnHangup reads the certificate again on SIGHUP, until stop is called.
+func (g *gateway) reloadOnHangup(ctx context.Context) (stop func()) {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hangup:
+			}
+			if g.certs == nil {
+				continue
+			}
+			if err := g.certs.reload(); err != nil {
+				g.log.Error("reload on SIGHUP", "err", err)
+				continue
+			}
+			g.log.Info("reloaded the certificate")
+		}
+	}()
+	return func() {
+		signal.Stop(hangup)
+		cancel()
+		<-done
+	}
+}
+
+// logEvents writes one line for each event: business, with fixed keys. No content,
+// subject or token is among them (T28).
+func logEvents(log *slog.Logger, records []routing.Record) {
+	for i := range records {
+		r := &records[i]
+		attrs := []any{"event", r.Kind.String(), "message", string(r.Message), "delivery", int64(r.Delivery), "step", r.Step,
+			"to", r.Address.String(), "state", r.To.String()}
+		if !r.Fits {
+			attrs = append(attrs, "noted", true)
+		}
+		if r.Attempt > 0 {
+			attrs = append(attrs, "attempt", r.Attempt)
+		}
+		if o := r.Outcome; o.Verdict != 0 || o.Code != 0 || !o.Status.IsZero() {
+			attrs = append(attrs, "verdict", verdictText(o), "code", o.Code, "status", o.Status.String(), "remote", o.Remote)
+		}
+		if r.By != "" {
+			attrs = append(attrs, "by", r.By)
+		}
+		log.Info("delivery", attrs...)
+	}
+}
+
+// verdictText is the name of an outcome's verdict; a report has none.
+func verdictText(o routing.Outcome) string {
+	if o.Verdict == 0 {
+		return ""
+	}
+	return fmt.Sprint(o.Verdict)
+}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"postern/routing"
 )
@@ -88,6 +89,7 @@ func (e *entryRow) tell(chain []routing.Delivery, records []routing.Record) {
 	e.Message = e.message.Message
 	e.Message.View = view
 	e.Recipient = e.recipient
+	e.Recipient.Wake = time.Time{} // of now, not of then
 	incoming := e.Folder >= routing.FolderOpen
 	e.Settled = e.Folder == routing.FolderSettled
 

@@ -184,33 +184,6 @@ func TestGPGKeys(t *testing.T) {
 	}
 }
 
-// TestSQOP has the stateless OpenPGP program of Sequoia do the same as GnuPG.
-func TestSQOP(t *testing.T) {
-	need(t, "sqop")
-	s := newSealer(t)
-	signer := writeFile(t, "gateway.asc", ArmorPublic(s.Signer.Public()))
-	for _, kind := range kinds {
-		if !kind.sqop {
-			continue
-		}
-		t.Run(kind.name, func(t *testing.T) {
-			content := contents()["8 bits"]
-			data, wrapped := s.mustSeal(t, "id", content)
-			_, body := s.mustCopy(t, "id", data, wrapped, "a@example.org", keyOf(t, kind.name).public)
-			verified := filepath.Join(t.TempDir(), "verified")
-			got, err := runProgram(t, armored(t, body), "sqop", "decrypt", "--verify-with", signer, "--verifications-out", verified,
-				writeFile(t, "key.asc", ArmorSecret(keyOf(t, kind.name).secret)))
-			if err != nil || !bytes.Equal(got, content) {
-				t.Fatalf("sqop decrypt: %v\n%q", err, got)
-			}
-			said, err := os.ReadFile(verified)
-			if err != nil || !bytes.Contains(said, []byte(s.Signer.Fingerprint())) {
-				t.Errorf("sqop verified %q, %v", said, err)
-			}
-		})
-	}
-}
-
 // TestSQ lists the packets of a copy with Sequoia.
 func TestSQ(t *testing.T) {
 	need(t, "sq")

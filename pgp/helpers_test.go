@@ -31,17 +31,16 @@ var kinds = []struct {
 	config func(*packet.Config)
 	want   string // Cert.Algorithm
 	gpg    bool   // GnuPG 2.2 reads it
-	sqop   bool   // sqop reads it
 }{
-	{"curve25519-v4", nil, "Ed25519/X25519", true, true},
-	{"rsa-3072", func(c *packet.Config) { c.Algorithm, c.RSABits = packet.PubKeyAlgoRSA, 3072 }, "RSA 3072", true, true},
-	{"p256", func(c *packet.Config) { c.Algorithm, c.Curve = packet.PubKeyAlgoECDSA, packet.CurveNistP256 }, "NIST P-256", true, true},
-	{"p384", func(c *packet.Config) { c.Algorithm, c.Curve = packet.PubKeyAlgoECDSA, packet.CurveNistP384 }, "NIST P-384", true, true},
-	{"p521", func(c *packet.Config) { c.Algorithm, c.Curve = packet.PubKeyAlgoECDSA, packet.CurveNistP521 }, "NIST P-521", true, true},
-	{"brainpool-p256", func(c *packet.Config) { c.Algorithm, c.Curve = packet.PubKeyAlgoECDSA, packet.CurveBrainpoolP256 }, "Brainpool P-256", true, false},
-	{"brainpool-p384", func(c *packet.Config) { c.Algorithm, c.Curve = packet.PubKeyAlgoECDSA, packet.CurveBrainpoolP384 }, "Brainpool P-384", true, false},
-	{"curve25519-v6", func(c *packet.Config) { c.Algorithm, c.V6Keys = packet.PubKeyAlgoEd25519, true }, "Ed25519/X25519", false, false},
-	{"curve448-v6", func(c *packet.Config) { c.Algorithm, c.V6Keys = packet.PubKeyAlgoEd448, true }, "Ed448/X448", false, false},
+	{"curve25519-v4", nil, "Ed25519/X25519", true},
+	{"rsa-3072", func(c *packet.Config) { c.Algorithm, c.RSABits = packet.PubKeyAlgoRSA, 3072 }, "RSA 3072", true},
+	{"p256", func(c *packet.Config) { c.Algorithm, c.Curve = packet.PubKeyAlgoECDSA, packet.CurveNistP256 }, "NIST P-256", true},
+	{"p384", func(c *packet.Config) { c.Algorithm, c.Curve = packet.PubKeyAlgoECDSA, packet.CurveNistP384 }, "NIST P-384", true},
+	{"p521", func(c *packet.Config) { c.Algorithm, c.Curve = packet.PubKeyAlgoECDSA, packet.CurveNistP521 }, "NIST P-521", true},
+	{"brainpool-p256", func(c *packet.Config) { c.Algorithm, c.Curve = packet.PubKeyAlgoECDSA, packet.CurveBrainpoolP256 }, "Brainpool P-256", true},
+	{"brainpool-p384", func(c *packet.Config) { c.Algorithm, c.Curve = packet.PubKeyAlgoECDSA, packet.CurveBrainpoolP384 }, "Brainpool P-384", true},
+	{"curve25519-v6", func(c *packet.Config) { c.Algorithm, c.V6Keys = packet.PubKeyAlgoEd25519, true }, "Ed25519/X25519", false},
+	{"curve448-v6", func(c *packet.Config) { c.Algorithm, c.V6Keys = packet.PubKeyAlgoEd448, true }, "Ed448/X448", false},
 }
 
 // testKey is a key of a test, made once and used by all.

@@ -15,7 +15,7 @@ import (
 
 // maxEntry is a bound on the size of a rendered entry, in octets. What an entry is
 // made of is cut to lengths that keep below it.
-const maxEntry = 256 << 10
+const maxEntry = 512 << 10
 
 // maxViewField is how large a field of the original may be to be shown in an entry.
 const maxViewField = 16 << 10
@@ -135,9 +135,9 @@ func entryBoundary(e *routing.Entry) string {
 	return "=_" + hex.EncodeToString(sum[:12])
 }
 
-// atomText keeps of s what may stand in an atom (RFC 5322 section 3.2.3) without
-// a quarrel.
+// atomText keeps of an id what may stand in any atom (RFC 5322 section 3.2.3).
 func atomText(s string) string {
+	s = s[:min(len(s), 100)]
 	return strings.Map(func(r rune) rune {
 		if r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' {
 			return r
@@ -153,10 +153,11 @@ func orUnknown(address string) string {
 	return address
 }
 
-// writePart writes a text as a part, as it is where it is ASCII.
+// writePart writes a text as a part, as it is where it is ASCII in lines of decent
+// length.
 func writePart(b *bytes.Buffer, kind, text string) {
 	encoding := "7bit"
-	if !isASCII(text) {
+	if !isASCII(text) || longLines(text) {
 		encoding, text = "quoted-printable", quotePrintable(text)
 	}
 	b.WriteString("Content-Type: " + kind + "\r\nContent-Transfer-Encoding: " + encoding + "\r\n\r\n")
@@ -171,6 +172,16 @@ func isASCII(s string) bool {
 		}
 	}
 	return true
+}
+
+// longLines reports whether a line is longer than RFC 5322 section 2.1.1 allows.
+func longLines(text string) bool {
+	for line := range strings.SplitSeq(text, "\r\n") {
+		if len(line) > 998 {
+			return true
+		}
+	}
+	return false
 }
 
 // quotePrintable encodes a text with CRLF line ends (RFC 2045 section 6.7).

@@ -84,9 +84,13 @@ func (f *framer) next() (frame, error) {
 			return fr, &lost{tag: fr.tag, text: err.Error()}
 		}
 		if !found {
-			return fr, f.finish(&fr, seg)
+			f.finish(&fr, seg)
+			return fr, nil
 		}
 		fr.line = fr.line[:len(fr.line)-lit.width]
+		if _, brace := scanQuotes(seg[:len(seg)-lit.width]); brace {
+			fr.fault = strayBrace
+		}
 		if f.appendLimit > 0 && fr.name == "APPEND" && bytes.Count(bytes.TrimRight(fr.line, " "), []byte{' '}) >= 2 {
 			return fr, f.appendMessage(&fr, lit)
 		}
@@ -96,16 +100,22 @@ func (f *framer) next() (frame, error) {
 	}
 }
 
+// strayBrace is a fault: outside of quoted strings { announces a literal, and the
+// library would go on behind it.
+const strayBrace = "an opening brace announces a literal at the end of the line, and stands nowhere else"
+
 // finish looks at a command whose last line was read.
-func (f *framer) finish(fr *frame, last []byte) error {
+func (f *framer) finish(fr *frame, last []byte) {
+	open, brace := scanQuotes(last)
 	switch {
 	case fr.fault != "":
-	case openQuote(last):
+	case open:
 		fr.fault = "a quoted string is not closed on its line"
+	case brace:
+		fr.fault = strayBrace
 	case fr.tag == "" || fr.name == "":
 		fr.fault = "a command is a tag, a space and a name"
 	}
-	return nil
 }
 
 // inline reads a literal into the line, as a quoted string.
@@ -265,7 +275,7 @@ func trailingLiteral(line []byte) (literal, bool, error) {
 	if len(digits) == 0 || len(bytes.Trim(digits, "0123456789")) > 0 {
 		return literal{}, false, nil // a fault in the syntax, but no literal to anyone
 	}
-	if len(trimmed) != len(line) || openQuote(line) {
+	if quoted, _ := scanQuotes(line); quoted || len(trimmed) != len(line) {
 		return literal{}, false, errors.New("what stands at the end of this line is not clearly a literal")
 	}
 	size, err := strconv.ParseInt(string(digits), 10, 64)
@@ -275,18 +285,20 @@ func trailingLiteral(line []byte) (literal, bool, error) {
 	return literal{size: size, nonSync: nonSync, width: len(line) - open}, true, nil
 }
 
-// openQuote reports whether a quoted string is open at the end of a line.
-func openQuote(line []byte) bool {
-	quoted := false
+// scanQuotes reports whether a quoted string is open at the end of a line, and
+// whether an opening brace stands outside of one.
+func scanQuotes(line []byte) (open, brace bool) {
 	for i := 0; i < len(line); i++ {
-		switch {
-		case line[i] == '"':
-			quoted = !quoted
-		case line[i] == '\\' && quoted:
+		switch c := line[i]; {
+		case c == '"':
+			open = !open
+		case c == '\\' && open:
 			i++
+		case c == '{' && !open:
+			brace = true
 		}
 	}
-	return quoted
+	return open, brace
 }
 
 func appendQuoted(dst, s []byte) []byte {

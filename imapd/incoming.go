@@ -24,14 +24,14 @@ func composeIncoming(e *routing.Entry, view message.Header, c clock) *report {
 	switch {
 	case e.Folder == routing.FolderSettled:
 		r.next = []string{"Nobody needs to do anything more."}
-		r.do = []string{"to take it off the view, delete this"}
+		r.do = []string{"To take it off the view, delete this."}
 	case acked:
 		r.next = []string{"It settles when nobody else has to act."}
 	case e.Delivery.State.Left():
 		if asks {
 			r.next = []string{"It waits for somebody to acknowledge it."}
 		}
-		r.do = []string{"to acknowledge it, move this to Status/Incoming/Settled, or answer the message"}
+		r.do = []string{"To acknowledge it, move this to Status/Incoming/Settled, or answer the message."}
 	default:
 		r.next = []string{"It comes to INBOX when it has arrived."}
 	}

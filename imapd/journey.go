@@ -22,7 +22,7 @@ func (t *table) add(at time.Time, what string) {
 	if what == "" {
 		return
 	}
-	r := row{time: at.In(t.clock.loc).Format("15:04:05"), what: what}
+	r := row{time: at.In(t.clock.loc).Format("15:04:05"), what: clip(what)}
 	if day := t.clock.dayOf(at); day != t.day {
 		t.day, r.day = day, day
 	}
@@ -117,10 +117,7 @@ func words(r *routing.Record, last bool) string {
 
 func attemptWords(r *routing.Record) string {
 	o := r.Outcome
-	host := show(o.Remote)
-	if host == "" {
-		host = "the next server"
-	}
+	host := hostOf(o.Remote)
 	reply := replyText(o)
 	switch o.Verdict {
 	case routing.Sent:
@@ -140,6 +137,18 @@ func attemptWords(r *routing.Record) string {
 		return said("no server could be reached", reply)
 	}
 	return said(host+" put it off", reply)
+}
+
+// hostOf is the name of a remote host, without address and port.
+func hostOf(remote string) string {
+	name, _, _ := strings.Cut(remote, "[")
+	if name == "" {
+		name = remote
+	}
+	if name = show(name); name == "" {
+		return "the next server"
+	}
+	return name
 }
 
 // said adds what somebody said, if anything.
@@ -208,10 +217,10 @@ func (c clock) on(t time.Time) string {
 	return t.Format("Mon 2 Jan 2006 15:04")
 }
 
-// sinceSent is how long after it was sent something happened.
-func (c clock) sinceSent(t time.Time) string {
+// since is how long after the message was sent, or submitted, something happened.
+func (c clock) since(t time.Time, what string) string {
 	if d := t.Sub(c.sent); d >= time.Second {
-		return duration(d) + " after it was sent"
+		return duration(d) + " after it was " + what
 	}
 	return "at once"
 }

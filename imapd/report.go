@@ -27,9 +27,9 @@ type row struct {
 
 // Bounds that keep an entry below maxEntry.
 const (
-	maxRows = 60
-	maxText = 300 // characters of a remote reply or a note
-	maxList = 40
+	maxRows  = 60
+	maxText  = 200 // characters of a remote reply, a note, or a row
+	maxLines = 32  // about the chain, or of warnings
 )
 
 // compose says what there is to say of an entry.
@@ -58,17 +58,17 @@ func senderLead(e *routing.Entry, c clock) string {
 	case routing.Sending:
 		return fmt.Sprintf("Being sent to %s: try %d began %s.", to, d.Attempts, c.at(d.Since))
 	case routing.Relayed:
-		lead := fmt.Sprintf("Sent to %s %s, %s.", to, c.at(d.Since), c.sinceSent(d.Since))
+		lead := fmt.Sprintf("Sent to %s %s, %s.", to, c.at(d.Since), c.since(d.Since, "submitted"))
 		if d.Closed {
 			return lead + " Whether it arrived was never reported."
 		}
 		return lead + " Whether it arrived is not known yet."
 	case routing.Delivered:
-		return fmt.Sprintf("Delivered to %s %s, %s.", to, c.at(d.Since), c.sinceSent(d.Since))
+		return fmt.Sprintf("Delivered to %s %s, %s.", to, c.at(d.Since), c.since(d.Since, "sent"))
 	case routing.Read:
-		return fmt.Sprintf("Read by %s %s, %s.", to, c.at(d.Since), c.sinceSent(d.Since))
+		return fmt.Sprintf("Read by %s %s, %s.", to, c.at(d.Since), c.since(d.Since, "sent"))
 	case routing.Acked:
-		return fmt.Sprintf("Acknowledged by %s %s, %s.", to, c.at(d.Since), c.sinceSent(d.Since))
+		return fmt.Sprintf("Acknowledged by %s %s, %s.", to, c.at(d.Since), c.since(d.Since, "sent"))
 	case routing.Failed:
 		return fmt.Sprintf("Not delivered to %s: %s.", to, reason(d))
 	case routing.Expired:
@@ -142,7 +142,11 @@ func replyText(o routing.Outcome) string {
 
 // show makes a text from elsewhere fit to be shown: one line, no controls, not long.
 func show(s string) string {
-	s = strings.TrimSpace(message.Plain(s))
+	return clip(strings.TrimSpace(message.Plain(s)))
+}
+
+// clip cuts a text to maxText characters.
+func clip(s string) string {
 	n := 0
 	for i := range s {
 		if n++; n > maxText {
@@ -183,14 +187,17 @@ func senderNext(e *routing.Entry, c clock) []string {
 			next = append(next, fmt.Sprintf("It is tried again %s.", c.at(d.Due)))
 		}
 		if end := givenUp(e); !end.IsZero() {
-			next = append(next, fmt.Sprintf("If that does not help, it is given up %s.", c.at(end)))
+			next = append(next, fmt.Sprintf("If no try succeeds, it is given up %s.", c.at(end)))
 		}
 	case routing.Held:
 		next = append(next, "It waits until somebody releases or recalls it"+expiry(e, c)+".")
 	case routing.Relayed:
 		if w := e.Recipient.Terms.Window; !d.Closed && w > 0 && !d.Relayed.IsZero() {
-			next = append(next, fmt.Sprintf("A report may still come, until %s.", c.on(d.Relayed.Add(w))))
+			next = append(next, fmt.Sprintf("It has left and cannot be called back. A report may still come, until %s.", c.on(d.Relayed.Add(w))))
 		}
+	}
+	if goal := e.Recipient.Goal; d.State.Left() && !d.Closed && goal != routing.GoalDelivered && !goal.Met(d.State) {
+		next = append(next, goalWords[goal])
 	}
 	next = append(next, chainNext(e, c)...)
 	if len(next) == 0 {
@@ -202,6 +209,11 @@ func senderNext(e *routing.Entry, c clock) []string {
 		}
 	}
 	return next
+}
+
+var goalWords = map[routing.Goal]string{
+	routing.GoalRead:  "It is done when it has been read.",
+	routing.GoalAcked: "It is done when it has been acknowledged.",
 }
 
 // givenUp is when the tries of a queued delivery end.
@@ -231,7 +243,7 @@ func chainNext(e *routing.Entry, c clock) []string {
 	standing := make(map[int][]string) // by step: those that stand by
 	for i := range e.Others {
 		o := &e.Others[i]
-		if len(lines) == maxList {
+		if len(lines) == maxLines {
 			break
 		}
 		to := show(o.Address.String())
@@ -240,19 +252,19 @@ func chainNext(e *routing.Entry, c clock) []string {
 			standing[o.Step] = append(standing[o.Step], to)
 		case o.State == routing.Standby, o.State == routing.Unused:
 		case o.Step > d.Step:
-			lines = append(lines, fmt.Sprintf("Its alternate %s has taken over: %s.", to, stateWord(o)))
+			lines = append(lines, clip(fmt.Sprintf("Its alternate %s has taken over: %s.", to, stateWord(o))))
 		case o.Step < d.Step:
-			lines = append(lines, fmt.Sprintf("It stands in for %s: %s.", to, stateWord(o)))
+			lines = append(lines, clip(fmt.Sprintf("It stands in for %s: %s.", to, stateWord(o))))
 		default:
-			lines = append(lines, fmt.Sprintf("Beside it, %s: %s.", to, stateWord(o)))
+			lines = append(lines, clip(fmt.Sprintf("Beside it, %s: %s.", to, stateWord(o))))
 		}
 	}
 	if d.State == routing.Cancelled {
 		return lines
 	}
-	for step := d.Step + 1; step < len(e.Recipient.Chain) && step <= d.Step+maxList; step++ {
+	for step := d.Step + 1; step < len(e.Recipient.Chain) && len(lines) < maxLines; step++ {
 		if who := standing[step]; len(who) > 0 {
-			lines = append(lines, fmt.Sprintf("%s, it goes to %s.", condition(e, step, c), listOf(who)))
+			lines = append(lines, clip(fmt.Sprintf("%s, it goes to %s.", condition(e, step, c), listOf(who))))
 		}
 	}
 	return lines
@@ -261,9 +273,9 @@ func chainNext(e *routing.Entry, c clock) []string {
 // condition says when a step starts.
 func condition(e *routing.Entry, step int, c clock) string {
 	s := e.Recipient.Chain[step]
-	subject := "it"
+	subject := "If it "
 	if step > e.Delivery.Step+1 {
-		subject = "the alternate before"
+		subject = "If the alternate before "
 	}
 	var when []string
 	for _, t := range s.On {
@@ -273,17 +285,17 @@ func condition(e *routing.Entry, step int, c clock) string {
 		}
 		switch {
 		case t == routing.OnFail:
-			when = append(when, "if "+subject+" "+word)
+			when = append(when, word)
 		case step == e.Delivery.Step+1 && !e.Delivery.Started.IsZero():
-			when = append(when, "if "+subject+" "+word+" "+c.by(e.Delivery.Started.Add(s.After)))
+			when = append(when, word+" "+c.by(e.Delivery.Started.Add(s.After)))
 		default:
-			when = append(when, "if "+subject+" "+word+" within "+duration(s.After))
+			when = append(when, word+" within "+duration(s.After))
 		}
 	}
 	if len(when) == 0 {
 		return "If need be"
 	}
-	return sentence(strings.Join(when, " or "))
+	return subject + strings.Join(when, " or ")
 }
 
 var triggerWords = map[routing.Trigger]string{
@@ -332,17 +344,17 @@ func listOf(names []string) string {
 // senderDo says what the sender can do: moves that are commands.
 func senderDo(e *routing.Entry) []string {
 	const (
-		recall  = "to recall it, move this to Status/Cancelled"
-		hold    = "to hold it, move this to Status/Held"
-		release = "to send it now, move this to Status/Queued"
-		again   = "to try once more, move this to Status/Queued"
-		dismiss = "to take it off the view, delete this"
+		recall  = "To recall it, move this to Status/Cancelled."
+		hold    = "To hold it, move this to Status/Held."
+		release = "To send it now, move this to Status/Queued."
+		again   = "To try once more, move this to Status/Queued."
+		dismiss = "To take it off the view, delete this."
 	)
 	switch s := e.Delivery.State; {
 	case s == routing.Queued:
 		return []string{recall, hold}
 	case s == routing.Sending:
-		return []string{recall + "; that helps only if this try fails"}
+		return []string{recall + " That helps only if this try fails."}
 	case s == routing.Held:
 		return []string{release, recall}
 	case s == routing.Failed, s == routing.Expired:
@@ -350,7 +362,7 @@ func senderDo(e *routing.Entry) []string {
 	case s.Final() || e.Delivery.Closed:
 		return []string{dismiss}
 	}
-	return []string{"it has left and cannot be called back"}
+	return nil
 }
 
 func senderFacts(e *routing.Entry, c clock) []string {
@@ -363,7 +375,7 @@ func senderFacts(e *routing.Entry, c clock) []string {
 		facts = append(facts, "It arrived after an alternate had been started.")
 	}
 	for i, w := range m.Warnings {
-		if i == maxList {
+		if i == maxLines {
 			break
 		}
 		facts = append(facts, "Note: "+show(w))

@@ -1,6 +1,8 @@
 package imapd
 
 import (
+	"fmt"
+
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapserver"
 
@@ -144,8 +146,11 @@ func (s *session) Expunge(_ *imapserver.ExpungeWriter, only *imap.UIDSet) error 
 		sel.dirty = true
 	}
 	if kept > 0 && !closing {
-		return no(imap.ResponseCodeCannot, "%d of these are still under way and stay in view; to recall one, move it to %s",
-			kept, routing.FolderCancelled)
+		what := "An entry is still under way and stays"
+		if kept > 1 {
+			what = fmt.Sprintf("%d entries are still under way and stay", kept)
+		}
+		return no(imap.ResponseCodeCannot, "%s in view; to recall a message, move it to %s", what, routing.FolderCancelled)
 	}
 	return nil
 }

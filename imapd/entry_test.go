@@ -1,0 +1,225 @@
+package imapd
+
+import (
+	"bytes"
+	"fmt"
+	"mime"
+	"mime/multipart"
+	"net/mail"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"postern/internal/message"
+	"postern/routing"
+)
+
+// renderings are an entry of each state, as testdata/entry-NAME.eml shows it.
+func renderings(f *fake) map[string]routing.Entry {
+	stored := routing.Outcome{Verdict: routing.Stored, Text: "stored for ops"}
+	all := map[string]routing.Entry{
+		"queued-new": f.newEntry(1, "bob@ok.test").event(0, accepted).sender(),
+		"queued-retry": f.newEntry(1, "bob@ok.test").alternate(9, "dora@ok.test", routing.Standby, routing.OnFail, routing.OnUndelivered).
+			event(0, accepted).try(time.Second, greylist).sender(),
+		"sending": f.newEntry(1, "bob@ok.test").event(0, accepted).
+			event(time.Second, routing.Event{Kind: routing.EventClaim, Attempt: 1, Due: after(time.Minute)}).sender(),
+		"sent": f.newEntry(1, "bob@ok.test").event(0, accepted).try(4*time.Second, taken).sender(),
+		"delivered": f.newEntry(1, "bob@ok.test").event(0, accepted).try(time.Second, taken).
+			event(2*time.Minute, routing.Event{Kind: routing.EventConfirmed, Attempt: 1, By: "remote"}).sender(),
+		"read": f.newEntry(1, "bob@ok.test").event(0, accepted).try(time.Second, taken).
+			event(26*time.Hour, routing.Event{Kind: routing.EventReceipt, Attempt: 1, By: "remote"}).sender(),
+		"acknowledged": f.newEntry(1, "ops@example.com").event(0, accepted).try(time.Second, stored).
+			event(3*time.Minute, routing.Event{Kind: routing.EventAcknowledged, By: "ops"}).sender(),
+		"failed": f.newEntry(3, "carol@bounce.test").alternate(9, "dora@ok.test", routing.Relayed, routing.OnFail).
+			event(0, accepted).try(time.Second, taken).
+			event(90*time.Second, routing.Event{Kind: routing.EventBounced, Attempt: 1, By: "remote", Outcome: reportBad}).sender(),
+		"failed-last": f.newEntry(3, "carol@bounce.test").event(0, accepted).try(time.Second, nobody).
+			event(2*time.Second, routing.Event{Kind: routing.EventTold, Told: routing.ToldFailed}).sender(),
+		"held-key": f.newEntry(1, "bob@ok.test").event(0, accepted).sender(),
+		"held-person": f.newEntry(1, "bob@ok.test").event(0, accepted).
+			event(time.Minute, routing.Event{Kind: routing.EventHold, By: "alice"}).sender(),
+		"expired": f.newEntry(1, "bob@ok.test").event(0, accepted).try(time.Second, greylist).
+			event(4*time.Hour, routing.Event{Kind: routing.EventExpire}).sender(),
+		"cancelled": f.newEntry(1, "bob@ok.test").event(0, accepted).
+			event(time.Minute, routing.Event{Kind: routing.EventCancel, By: "alice"}).sender(),
+		"incoming-open": f.newEntry(4, "ops@example.com").event(0, accepted).try(time.Second, stored).
+			incoming(routing.FolderOpen, 0),
+		"incoming-settled": f.newEntry(4, "ops@example.com").event(0, accepted).try(time.Second, stored).
+			event(time.Minute, routing.Event{Kind: routing.EventAcknowledged, By: "ops"}).
+			incoming(routing.FolderSettled, routing.FlagAcknowledged|routing.FlagSettled),
+	}
+	held := f.newEntry(1, "bob@ok.test")
+	held.Recipient.Terms.Responses = routing.Responses{{Classes: []routing.Class{routing.ClassNoKey}, Actions: []routing.Action{{Do: routing.DoHold}}}}
+	all["held-key"] = held.event(0, accepted).try(time.Second, keyless).sender()
+
+	alternate := f.newEntry(9, "dora@ok.test")
+	alternate.Delivery.Step = 1
+	alternate.Others = []routing.Delivery{{ID: 3, Address: address("carol@bounce.test"), State: routing.Failed, Last: nobody}}
+	alternate.Message.Warnings = []string{"Postern-Priority: \"asap\" is no priority; it was ignored"}
+	all["alternate"] = alternate.event(0, accepted).event(2*time.Second, routing.Event{Kind: routing.EventStart}).
+		try(3*time.Second, taken).sender()
+	return all
+}
+
+func view(t testing.TB, raw string) message.Header {
+	h, err := message.ParseHeader([]byte(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func TestRender(t *testing.T) {
+	berlin := time.FixedZone("CET", 3600)
+	for name, e := range renderings(newFake(t)) {
+		t.Run(name, func(t *testing.T) {
+			got := Render(e, view(t, view1), berlin)
+			golden(t, "entry-"+name+".eml", got)
+			if again := Render(e, view(t, view1), berlin); !bytes.Equal(got, again) {
+				t.Error("not the same octets the second time")
+			}
+			checkEntry(t, got)
+		})
+	}
+}
+
+// checkEntry parses an entry with somebody else's parser.
+func checkEntry(t interface{ Fatalf(string, ...any) }, raw []byte) (texts []string) {
+	if err := message.CheckLines(raw); err != nil {
+		t.Fatalf("line ends: %v", err)
+	}
+	for line := range bytes.SplitSeq(raw, []byte("\r\n")) {
+		if len(line) > 998 {
+			t.Fatalf("a line of %d octets", len(line))
+		}
+	}
+	m, err := mail.ReadMessage(bytes.NewReader(raw))
+	if err != nil {
+		t.Fatalf("read: %v", err)
+	}
+	for _, field := range []string{"From", "To", "Date", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type"} {
+		if n := len(m.Header[mail.Header(m.Header).Get("x")+textKey(field)]); n != 1 {
+			t.Fatalf("%d fields %s", n, field)
+		}
+	}
+	kind, params, err := mime.ParseMediaType(m.Header.Get("Content-Type"))
+	if err != nil || kind != "multipart/report" {
+		t.Fatalf("content type %s: %v", kind, err)
+	}
+	report := multipart.NewReader(m.Body, params["boundary"])
+	first, err := report.NextPart()
+	if err != nil {
+		t.Fatalf("first part: %v", err)
+	}
+	_, params, _ = mime.ParseMediaType(first.Header.Get("Content-Type"))
+	alternative := multipart.NewReader(first, params["boundary"])
+	for range 2 {
+		p, err := alternative.NextPart()
+		if err != nil {
+			t.Fatalf("alternative: %v", err)
+		}
+		texts = append(texts, readAll(t, p))
+	}
+	second, err := report.NextPart()
+	if err != nil {
+		t.Fatalf("second part: %v", err)
+	}
+	texts = append(texts, readAll(t, second))
+	if _, err := report.NextPart(); err == nil {
+		t.Fatalf("a third part")
+	}
+	return texts
+}
+
+// textKey is a field's name as net/mail has it.
+func textKey(name string) string {
+	switch name {
+	case "Message-ID":
+		return "Message-Id"
+	case "MIME-Version":
+		return "Mime-Version"
+	}
+	return name
+}
+
+func readAll(t interface{ Fatalf(string, ...any) }, p *multipart.Part) string {
+	var b bytes.Buffer
+	if _, err := b.ReadFrom(p); err != nil {
+		t.Fatalf("read part: %v", err)
+	}
+	return b.String()
+}
+
+// TestRenderIncoming has an entry of the Incoming folders hold all that its account
+// may not know, and looks for it in what is rendered.
+func TestRenderIncoming(t *testing.T) {
+	f := newFake(t)
+	for _, folder := range []routing.Folder{routing.FolderOpen, routing.FolderSettled} {
+		for _, step := range []int{0, 1} {
+			x := f.newEntry(4, "ops@example.com").event(0, accepted).try(time.Second, routing.Outcome{
+				Verdict: routing.Sent, Text: "leak-reply for leak-bcc@x.test", Remote: "leak-host.x.test[192.0.2.9]:25", Code: 250})
+			x.event(time.Minute, routing.Event{Kind: routing.EventNote, Note: "leak-note: leak-alternate@x.test stands by", By: "leak-person"})
+			x.Delivery.Step = step
+			x.alternate(9, "leak-alternate@x.test", routing.Standby, routing.OnFail)
+			x.Recipient.Address = address("leak-primary@x.test")
+			x.Recipient.ORCPT = "rfc822;leak-orcpt@x.test"
+			x.Message.EnvID, x.Message.Account = "leak-envid", "leak-account"
+			x.Message.Warnings = []string{"leak-warning"}
+			x.Journey = append(x.Journey, routing.Record{
+				ID: 999, At: after(time.Hour), Delivery: 9, Address: address("leak-alternate@x.test"), Fits: true,
+				Event: routing.Event{Kind: routing.EventStart, By: "leak-person", Note: "leak-note"},
+			})
+			got := string(Render(x.incoming(folder, 0), view(t, view1), nil))
+			if strings.Contains(strings.ToLower(strings.ReplaceAll(got, "=\r\n", "")), "leak") {
+				t.Errorf("%v, step %d: tells what it must not:\n%s", folder, step, got)
+			}
+			checkEntry(t, []byte(got))
+		}
+	}
+}
+
+// TestRenderHostile has remote servers, senders and people write what they like
+// (T3, T11), and as much of it (maxEntry).
+func TestRenderHostile(t *testing.T) {
+	f := newFake(t)
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.OneOf(
+			rapid.String(),
+			rapid.Just("x\r\nX-Inject: 1\r\n\r\n--=_"),
+			rapid.Just("\x00\x1b[2J\u202e<script>"),
+			rapid.Just(strings.Repeat("long ", 2000)),
+			rapid.Just(strings.Repeat("w", 5000)),
+			rapid.Just(strings.Repeat("\u20ac", 3000)),
+		)
+		o := routing.Outcome{Verdict: routing.Deferred, Code: 451, Text: text.Draw(t, "text"), Remote: text.Draw(t, "remote")}
+		x := f.newEntry(1, "bob@ok.test").event(0, accepted)
+		for i := range rapid.IntRange(0, 200).Draw(t, "tries") {
+			x.try(time.Duration(i)*time.Hour, o)
+		}
+		x.Message.ID = routing.MessageID(text.Draw(t, "id"))
+		x.Message.Account, x.Message.EnvID, x.Recipient.ORCPT = text.Draw(t, "account"), text.Draw(t, "envid"), text.Draw(t, "orcpt")
+		x.event(time.Minute, routing.Event{Kind: routing.EventNote, Note: text.Draw(t, "note"), By: text.Draw(t, "by")})
+		for i := range rapid.IntRange(0, 50).Draw(t, "warnings") {
+			x.Message.Warnings = append(x.Message.Warnings, fmt.Sprint(i)+text.Draw(t, "warning"))
+		}
+		for i := range rapid.IntRange(0, 31).Draw(t, "alternates") {
+			x.alternate(routing.DeliveryID(10+i), "x@ok.test", routing.States()[i%12], routing.OnFail, routing.OnUnread)
+			x.Others[i].Last = o
+		}
+		got := Render(x.sender(), message.Header{}, nil)
+		if len(got) > maxEntry {
+			t.Fatalf("%d octets", len(got))
+		}
+		checkEntry(t, got)
+		header, _ := splitHeader(got)
+		n := 0
+		for range fields(header) {
+			n++
+		}
+		if n != 8 { // From To Date Message-ID Auto-Submitted Postern-Id MIME-Version Content-Type
+			t.Fatalf("%d header fields:\n%s", n, header)
+		}
+	})
+}

@@ -130,8 +130,9 @@ func (g *gateway) run(ctx context.Context, setup func(context.Context) error) er
 		stop() // without a store there is nothing to serve
 		stored <- err
 	}()
-	var err error
-	if setup != nil {
+	// This process has the directory to itself: whoever held a lease is gone.
+	_, err := g.db.Recover(serving)
+	if err == nil && setup != nil {
 		err = setup(serving)
 	}
 	if err == nil {

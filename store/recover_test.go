@@ -11,7 +11,6 @@ import (
 // lease has run out.
 func TestRecover(t *testing.T) {
 	onEach(t, func(t *testing.T, r *rig) {
-		r.accounts("alice")
 		ids := r.accept(r.letter([]string{"a@x.test"}, []string{"b@x.test"}))
 		first := r.claim()
 		if len(first) != 2 {

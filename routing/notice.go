@@ -156,6 +156,8 @@ func diagnostic(o Outcome) string {
 	switch {
 	case o.Text == "":
 		return ""
+	case o.Code != 0 && !o.Status.IsZero():
+		return fmt.Sprintf("smtp; %d %s %s", o.Code, o.Status, o.Text)
 	case o.Code != 0:
 		return fmt.Sprintf("smtp; %d %s", o.Code, o.Text)
 	}

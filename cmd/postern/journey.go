@@ -119,7 +119,7 @@ func toldText(t routing.Told) string {
 		told routing.Told
 		text string
 	}{
-		{routing.ToldFailed, "failed"}, {routing.ToldDelayed, "delayed"}, {routing.ToldDelivered, "delivered"},
+		{routing.ToldFailed, "failed"}, {routing.ToldEnded, "not delivered"}, {routing.ToldDelayed, "delayed"}, {routing.ToldDelivered, "delivered"},
 		{routing.ToldReturned, "returned"}, {routing.ToldOther, "failed, to whom the sender named"}, {routing.ToldStandDown, "another has taken over"},
 	} {
 		if t&one.told != 0 {

@@ -99,7 +99,9 @@ func TestUIDValidityNeverComesBack(t *testing.T) {
 		var last uint32
 		for _, make := range []func() error{
 			func() error { return r.CreateMailbox(ctx, "alice", "X", "") },
-			func() error { return errors.Join(r.DeleteMailbox(ctx, "alice", "X"), r.CreateMailbox(ctx, "alice", "X", "")) },
+			func() error {
+				return errors.Join(r.DeleteMailbox(ctx, "alice", "X"), r.CreateMailbox(ctx, "alice", "X", ""))
+			},
 			func() error {
 				return errors.Join(r.CreateMailbox(ctx, "alice", "Y", ""), r.DeleteMailbox(ctx, "alice", "X"), r.RenameMailbox(ctx, "alice", "Y", "X"))
 			},

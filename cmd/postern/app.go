@@ -53,7 +53,7 @@ was not understood.`,
 		&cobra.Group{ID: "manage", Title: "Managing:"})
 	for group, commands := range map[string][]*cobra.Command{
 		"run":    {a.localCommand(), a.serveCommand(), a.checkCommand()},
-		"watch":  {a.traceCommand(), a.queueCommand(), a.explainCommand(), a.steerCommand(cancelling), a.steerCommand(holding), a.steerCommand(releasing), a.steerCommand(retrying)},
+		"watch":  {a.traceCommand(), a.queueCommand(), a.explainCommand(), a.verifyStampCommand(), a.steerCommand(cancelling), a.steerCommand(holding), a.steerCommand(releasing), a.steerCommand(retrying)},
 		"manage": {a.accountCommand(), a.keyCommand()},
 	} {
 		for _, c := range commands {

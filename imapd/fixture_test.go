@@ -112,3 +112,6 @@ func (f *fake) queuedEntry(id routing.DeliveryID, to string) routing.Entry {
 func (f *fake) failedEntry(id routing.DeliveryID, to string) routing.Entry {
 	return f.newEntry(id, to).event(0, accepted).try(time.Second, nobody).sender()
 }
+
+// account1 is an account for what asks for one.
+var account1 = routing.Account{Name: "alice"}

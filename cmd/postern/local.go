@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -162,6 +163,22 @@ func (l *localWorld) addresses() map[Kind]string {
 	return all
 }
 
+// addressFile tells programs where this run listens: JSON, by kind of listener, and
+// "world" for the world's HTTP.
+const addressFile = "world/addresses.json"
+
+func (l *localWorld) writeAddresses() error {
+	all := map[string]string{"world": l.http.Addr().String()}
+	for kind, address := range l.addresses() {
+		all[string(kind)] = address
+	}
+	text, err := json.MarshalIndent(all, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(l.dir.path(addressFile), append(text, '\n'), 0o600)
+}
+
 func (l *localWorld) close() error {
 	for _, b := range l.listeners {
 		b.port.Close()
@@ -219,6 +236,9 @@ func (l *localWorld) run(ctx context.Context, g *gateway, ready func([]localAcco
 		accounts, err := l.populate(ctx, g)
 		if err != nil {
 			return err
+		}
+		if err := l.writeAddresses(); err != nil {
+			return fmt.Errorf("write down the addresses: %w", err)
 		}
 		ready(accounts)
 		return nil

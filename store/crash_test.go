@@ -112,7 +112,7 @@ func child(t *testing.T, what, dir string, wrap ...string) *exec.Cmd {
 // begun nothing twice.
 func TestKill(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	kills := 12
+	kills := 8
 	if testing.Short() {
 		kills = 3
 	}

@@ -134,13 +134,18 @@ func (db *DB) fill(ctx context.Context, jobs []routing.Job, keys []int64) []rout
 	return whole
 }
 
-// setAside gives a delivery back whose content cannot be read: to be tried later, or,
-// where that would be in vain, to be held for the operator.
+// setAside gives a delivery back whose content cannot be read: to be tried later; or, where
+// that would be in vain, to be held for the operator; or as failed, where the content was
+// erased because all had ended, and an alternate was started by a late bounce of what had
+// been recalled while it was being sent.
 func (db *DB) setAside(ctx context.Context, job routing.Job, fault error) {
 	db.log.Error("read the content of a message", "message", job.Message.ID, "delivery", job.Delivery.ID, "err", fault)
 	o := routing.Outcome{Verdict: routing.Deferred, Text: "the stored content could not be read", Phase: "store"}
-	if errors.Is(fault, errLost) || errors.Is(fault, routing.ErrNotFound) {
+	switch {
+	case errors.Is(fault, errLost):
 		o.Verdict, o.Text = routing.Misconfigured, "the stored content is lost or damaged"
+	case errors.Is(fault, routing.ErrNotFound):
+		o.Verdict, o.Text = routing.Refused, "the content has been erased"
 	}
 	_, err := db.Apply(ctx, job.Delivery.ID, routing.Event{Kind: routing.EventAttempt, Attempt: job.Delivery.Attempts, Outcome: o})
 	if err != nil {

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,6 +20,10 @@ import (
 func TestMain(m *testing.M) {
 	if child := os.Getenv("STORE_TEST_CHILD"); child != "" {
 		os.Exit(runChild(child))
+	}
+	// Every random run makes a database; -rapid.checks=1000 looks longer.
+	if err := flag.Set("rapid.checks", "30"); err != nil {
+		panic(err)
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -300,9 +305,12 @@ func (r *rig) refold(id routing.MessageID) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	for i, d := range routing.Replay(j.Deliveries, j.Records) {
-		if d != j.Deliveries[i] {
-			r.t.Fatalf("delivery %d of %s is not the fold of its events:\nrow  %+v\nfold %+v", d.ID, id, j.Deliveries[i], d)
+	for _, to := range j.Recipients {
+		chain := slices.DeleteFunc(slices.Clone(j.Deliveries), func(d routing.Delivery) bool { return d.Recipient != to.ID })
+		for i, d := range routing.Replay(chain, j.Records) {
+			if d != chain[i] {
+				r.t.Fatalf("delivery %d of %s is not the fold of its events:\nrow  %+v\nfold %+v", d.ID, id, chain[i], d)
+			}
 		}
 	}
 }

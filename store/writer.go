@@ -193,7 +193,11 @@ func (w *writer) abandon(batch []*request, err error) error {
 // refuse answers first, and all who wait behind it: each would only wait as long for the
 // same.
 func (w *writer) refuse(first *request, err error) error {
+	var waiting []*request
 	for r := first; r != nil; r = w.next(0) {
+		waiting = append(waiting, r)
+	}
+	for _, r := range waiting { // only now: who has its answer may come again
 		r.done <- err
 	}
 	if beyondTrust(err) {

@@ -47,29 +47,32 @@ type boundListener struct {
 // openGateway makes ready all that a gateway needs but the network: the data
 // directory, the keys and the database. shown, if not nil, is given every event of
 // this process after its commit.
-func openGateway(ctx context.Context, c *Config, log *slog.Logger, shown func([]routing.Record)) (g *gateway, err error) {
-	g = &gateway{config: c, dir: dataDir(resolve(c.dir, c.Data)), policy: c.policy(), log: log, metrics: newMetrics()}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, g.close())
-		}
-	}()
+func openGateway(ctx context.Context, c *Config, log *slog.Logger, shown func([]routing.Record)) (*gateway, error) {
+	g := &gateway{config: c, dir: dataDir(resolve(c.dir, c.Data)), policy: c.policy(), log: log, metrics: newMetrics()}
+	if err := g.open(ctx, shown); err != nil {
+		return nil, errors.Join(err, g.close())
+	}
+	return g, nil
+}
+
+func (g *gateway) open(ctx context.Context, shown func([]routing.Record)) (err error) {
+	c := g.config
 	if err := g.dir.prepare(); err != nil {
-		return nil, err
+		return err
 	}
 	if g.unlock, err = g.dir.lock(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := g.dir.makeKeys(c.hostname(), time.Now()); err != nil {
-		return nil, err
+		return err
 	}
 	if g.keys, err = g.dir.readKeys(); err != nil {
-		return nil, err
+		return err
 	}
 	if c.TLS.Cert != "" {
 		g.certs = &certificates{certFile: resolve(c.dir, c.TLS.Cert), keyFile: resolve(c.dir, c.TLS.Key), now: time.Now}
 		if err := g.certs.reload(); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	announce := func(records []routing.Record) {
@@ -78,11 +81,8 @@ func openGateway(ctx context.Context, c *Config, log *slog.Logger, shown func([]
 			shown(records)
 		}
 	}
-	g.db, err = store.Open(ctx, store.Options{Path: string(g.dir), Now: time.Now, Announce: announce, Log: log})
-	if err != nil {
-		return nil, err
-	}
-	return g, nil
+	g.db, err = store.Open(ctx, store.Options{Path: string(g.dir), Now: time.Now, Announce: announce, Log: g.log})
+	return err
 }
 
 // close releases what openGateway took, the database last.

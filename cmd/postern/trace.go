@@ -158,7 +158,7 @@ func standing(d *routing.Delivery, now time.Time, zone *time.Location) string {
 		return text
 	case d.State == routing.Failed || d.State == routing.Held:
 		text := "since " + d.Since.In(zone).Format("15:04:05")
-		if d.Failure != "" {
+		if d.Failure != "" && string(d.Failure) != d.Last.Status.String() {
 			text += ", " + string(d.Failure)
 		}
 		return text + outcomeText(d.Last)

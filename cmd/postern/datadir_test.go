@@ -1,0 +1,111 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestDataDirIsPrivate(t *testing.T) { // T27
+	base := t.TempDir()
+	dir := dataDir(filepath.Join(base, "data"))
+	if err := dir.prepare(); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(string(dir)); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("made with mode %v, error %v", info.Mode(), err)
+	}
+	if err := os.Chmod(string(dir), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if err := dir.prepare(); err == nil || !strings.Contains(err.Error(), "chmod 700") {
+		t.Errorf("a directory that a group can enter: %v", err)
+	}
+	link := filepath.Join(base, "link")
+	if err := os.Symlink(string(dir), link); err != nil {
+		t.Fatal(err)
+	}
+	if err := dataDir(link).prepare(); err == nil {
+		t.Error("a symbolic link was taken")
+	}
+}
+
+func TestDataDirLock(t *testing.T) {
+	dir := dataDir(t.TempDir())
+	release, err := dir.lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := dir.lock(); err == nil || !strings.Contains(err.Error(), "another gateway") {
+		t.Errorf("a second gateway: %v", err)
+	}
+	release()
+	again, err := dir.lock()
+	if err != nil {
+		t.Fatalf("after the first has gone: %v", err)
+	}
+	again()
+}
+
+func TestKeysAreMadeOnce(t *testing.T) {
+	dir := dataDir(t.TempDir())
+	if err := dir.makeKeys("gw.test", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	before := map[string]string{}
+	for _, name := range []string{spoolKeyFile, tokenKeyFile, signKeyFile} {
+		info, err := os.Stat(dir.path(name))
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Fatalf("%s: mode %v, error %v", name, info.Mode(), err)
+		}
+		text, err := os.ReadFile(dir.path(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		before[name] = string(text)
+	}
+	if err := dir.makeKeys("gw.test", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range before {
+		if text, err := os.ReadFile(dir.path(name)); err != nil || string(text) != want {
+			t.Errorf("%s was made again (error %v)", name, err)
+		}
+	}
+	if _, err := dir.readKeys(); err != nil {
+		t.Error(err)
+	}
+	left, err := filepath.Glob(dir.path("keys/.new-*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %q, error %v", left, err)
+	}
+}
+
+// TestLostSpoolKey: a new key could not open the database, so none is made.
+func TestLostSpoolKey(t *testing.T) {
+	dir := dataDir(t.TempDir())
+	if err := os.WriteFile(dir.path(databaseFile), []byte("a database"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := dir.makeKeys("gw.test", time.Now()); err == nil || !strings.Contains(err.Error(), "backup") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := os.Stat(dir.path(spoolKeyFile)); err == nil {
+		t.Error("a new key was made")
+	}
+}
+
+func TestTokenKeys(t *testing.T) {
+	key := strings.Repeat("0f", tokenKeySize)
+	tokens, err := parseTokenKeys([]byte("# new\n" + key + "\n\n# old\n" + strings.Repeat("1e", tokenKeySize) + "\n"))
+	if err != nil || len(tokens.Keys) != 2 || tokens.Keys[0][0] != 0x0f {
+		t.Errorf("%v, error %v", tokens, err)
+	}
+	for _, text := range []string{"", "# none\n", key[2:], "secret\n" + key} {
+		if _, err := parseTokenKeys([]byte(text)); err == nil || text != "" && strings.Contains(err.Error(), "secret") {
+			t.Errorf("%q: error %v", text, err)
+		}
+	}
+}

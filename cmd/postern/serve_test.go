@@ -1,0 +1,177 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"postern/internal/mailtest"
+	"postern/pgp"
+)
+
+// TestServe runs the gateway as an operator does: a configuration, an account, and
+// signals.
+func TestServe(t *testing.T) {
+	dir := t.TempDir()
+	if err := writeSelfSigned(dir, "localhost", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "postern.toml")
+	config := `hostname = "gw.test"
+data = "data"
+local_domains = ["here.test"]
+[tls]
+cert = "cert.pem"
+key = "key.pem"
+[log]
+format = "json"
+`
+	for _, kind := range kinds {
+		config += fmt.Sprintf("[[listen]]\nkind = %q\naddress = \"127.0.0.1:0\"\n", kind)
+		if kind == string(KindDevice) {
+			config += "account = \"panel\"\nnetworks = [\"127.0.0.0/8\"]\n"
+		}
+	}
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	password := filepath.Join(dir, "password")
+	if err := os.WriteFile(password, []byte("correct horse battery\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"check"}, {"account", "add", "alice", "--address", "alice@here.test", "--password-file", password},
+		{"account", "add", "panel", "--device", "--address", "panel@here.test", "--generate"},
+	} {
+		if out, err := exec.Command("postern", append(args, "--config", file)...).CombinedOutput(); err != nil {
+			t.Fatalf("postern %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+
+	var log output
+	gateway := exec.Command("postern", "serve")
+	gateway.Env = append(os.Environ(), "POSTERN_CONFIG="+file)
+	gateway.Stdout, gateway.Stderr = &log, &log
+	if err := gateway.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { gateway.Process.Kill() })
+	at := map[string]string{}
+	waitFor(t, &log, "listeners", func() bool {
+		for _, m := range listening.FindAllStringSubmatch(log.String(), -1) {
+			at[m[1]] = m[2]
+		}
+		return len(at) == len(kinds)
+	})
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	waitFor(t, &log, "readiness", func() bool {
+		resp, err := client.Get("http://" + at["metrics"] + "/readyz")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+
+	if out, err := exec.Command("postern", "serve", "--config", file).CombinedOutput(); err == nil || !strings.Contains(string(out), "another gateway is running") {
+		t.Errorf("a second gateway: %v\n%s", err, out)
+	}
+	// There is no key for alice, and nothing falls back to plaintext.
+	submitTo(t, at["submission"], false)
+	waitFor(t, &log, "failure for want of a key", func() bool { return strings.Contains(log.String(), `"verdict":"nokey"`) })
+	importKey(t, file, "alice@here.test")
+	submitTo(t, at["submissions"], true)
+	waitFor(t, &log, "delivery", func() bool { return strings.Contains(log.String(), `"verdict":"stored"`) })
+	testReload(t, gateway, dir, at["imaps"], &log)
+
+	if err := gateway.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := gateway.Wait(); err != nil {
+		t.Errorf("after SIGTERM: %v\n%s", err, log.String())
+	}
+	if _, err := net.Dial("tcp", at["submission"]); err == nil {
+		t.Error("someone still listens")
+	}
+	for _, secret := range []string{"correct horse", "CANARY"} { // T28
+		if strings.Contains(log.String(), secret) {
+			t.Errorf("the log holds %q:\n%s", secret, log.String())
+		}
+	}
+}
+
+// importKey makes a key and puts it on file in the running gateway.
+func importKey(t *testing.T, config, address string) {
+	t.Helper()
+	secret, err := pgp.GenerateKey("", address, time.Now(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := pgp.PublicOf(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command("postern", "key", "import", "-", "--config", config)
+	c.Stdin = bytes.NewReader(public)
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("import a key: %v\n%s", err, out)
+	}
+}
+
+var listening = regexp.MustCompile(`"msg":"listening","kind":"(\w+)","address":"([0-9.:]+)"`)
+
+func submitTo(t *testing.T, addr string, implicit bool) {
+	t.Helper()
+	c := &mailtest.Client{Addr: addr, TLS: &tls.Config{InsecureSkipVerify: true}, Implicit: implicit, Username: "alice", Password: "correct horse battery"}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	raw := "From: alice@here.test\r\nTo: alice@here.test\r\nSubject: CANARY\r\n\r\nCANARY\r\n"
+	if reply, err := c.Submit(ctx, "alice@here.test", []string{"alice@here.test"}, []byte(raw)); err != nil {
+		t.Errorf("submit to %s: %s %v", addr, reply, err)
+	}
+}
+
+// testReload replaces the certificate, and has it read again.
+func testReload(t *testing.T, gateway *exec.Cmd, dir, addr string, log *output) {
+	t.Helper()
+	serial := func() string {
+		c, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		return c.ConnectionState().PeerCertificates[0].SerialNumber.String()
+	}
+	before := serial()
+	if err := writeSelfSigned(dir, "localhost", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := gateway.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, log, "reload", func() bool { return strings.Contains(log.String(), "reloaded the certificate") })
+	if serial() == before {
+		t.Error("the old certificate is still in use")
+	}
+}
+
+func waitFor(t *testing.T, log *output, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !is(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("no %s\n%s", what, log.String())
+		}
+	}
+}

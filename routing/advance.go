@@ -18,8 +18,48 @@ type Progress struct {
 func Advance(r *Recipient, ds []Delivery, id DeliveryID, e Event, now time.Time) Progress {
 	p := newProgress(ds)
 	p.apply(id, e, now)
+	if e.Kind == EventCancel {
+		p.stopRest(id, e, now)
+	}
 	p.settle(r, now)
 	return p
+}
+
+// Recalls reports whether a recall of d changes anything, others being the other
+// deliveries of its recipient: it stops d itself, or, where d has left, the steps
+// that have not begun.
+func Recalls(d *Delivery, others []Delivery, now time.Time) bool {
+	if _, fits := Next(*d, Event{Kind: EventCancel}, now); fits {
+		return true
+	}
+	for i := range others {
+		if d.State.Left() && others[i].State == Standby {
+			return true
+		}
+	}
+	return false
+}
+
+// tooLate is noted of a recall that came after its delivery had left.
+const tooLate = "recalled too late: the next server has it, and it cannot be called back"
+
+// stopRest follows up the recall of a delivery that has left: what has left is not
+// called cancelled, but no further step begins.
+func (p *Progress) stopRest(id DeliveryID, recall Event, now time.Time) {
+	left := false
+	for i := range p.Deliveries {
+		d := &p.Deliveries[i]
+		left = left || d.ID == id && d.State.Left()
+	}
+	if !left {
+		return
+	}
+	p.apply(id, Event{Kind: EventNote, By: recall.By, Note: tooLate}, now)
+	for i := range p.Deliveries {
+		if d := &p.Deliveries[i]; d.State == Standby {
+			p.apply(d.ID, Event{Kind: EventCancel, By: recall.By}, now)
+		}
+	}
 }
 
 // Turn does what time alone asks of the chain ds of r: leases that ran out, steps

@@ -198,8 +198,7 @@ func allFailed(ds []*Delivery) bool {
 // responds reports whether the responses to d's failure hold the verb. A failure
 // nobody thought of is answered with the alternate.
 func responds(d *Delivery, do Verb) bool {
-	f, _ := Classify(d.Last)
-	actions, found := d.Terms.Responses.For(f)
+	actions, found := d.Terms.Responses.For(failureOf(d))
 	if !found {
 		return do == DoAlternate
 	}
@@ -276,6 +275,9 @@ func (p *planner) expire() {
 		if d.Terms.Expires.IsZero() || d.State != Standby && d.State != Held && d.State != Queued {
 			continue
 		}
+		if d.State == Held && d.Failure == ClassExpired {
+			continue // it waits for a person because its time is up
+		}
 		if overdue(*d, p.now) {
 			p.command(d, EventExpire, "")
 		} else if d.Started.Before(d.Terms.Expires) {
@@ -319,109 +321,4 @@ func (p *planner) wrapUp() {
 			p.command(d, EventUnneeded, "")
 		}
 	}
-}
-
-// notify orders the notices that are due. Each is ordered once: EventTold marks it.
-func (p *planner) notify() {
-	for i := range p.ds {
-		d := &p.ds[i]
-		switch d.State {
-		case Failed, Held:
-			p.respond(d)
-		case Queued, Sending:
-			p.warn(d)
-		case Relayed, Delivered, Read, Acked:
-			p.succeed(d)
-		}
-	}
-	p.fail()
-}
-
-func (p *planner) tell(d *Delivery, kind Told, o Order) {
-	if d.Told&kind == kind {
-		return
-	}
-	o.Kind, o.Delivery = kind, d.ID
-	p.decision.Commands = append(p.decision.Commands,
-		Command{Delivery: d.ID, Event: Event{Kind: EventTold, Told: kind}, Order: &o})
-}
-
-// respond carries out notify and return at once, though an alternate may follow:
-// fallback never hides a failure from who asked to be told.
-func (p *planner) respond(d *Delivery) {
-	f, _ := Classify(d.Last)
-	actions, found := d.Terms.Responses.For(f)
-	if !found || d.Failure == "" || p.r.Notify == NotifyNever {
-		return
-	}
-	for _, a := range actions {
-		switch {
-		case a.Do == DoNotify && a.To.IsZero():
-			p.tell(d, ToldFailed, Order{})
-		case a.Do == DoNotify:
-			p.tell(d, ToldOther, Order{To: a.To})
-		case a.Do == DoReturn:
-			p.tell(d, ToldReturned, Order{Returned: true})
-		}
-	}
-}
-
-// warn tells the sender that a delivery is late (RFC 3461 section 4.1, DELAY).
-func (p *planner) warn(d *Delivery) {
-	if d.Terms.Warn == 0 || p.r.Notify&NotifyNever != 0 || p.r.Notify != 0 && p.r.Notify&NotifyDelay == 0 {
-		return
-	}
-	if d.Told&ToldDelayed != 0 {
-		return
-	}
-	if at := d.Started.Add(d.Terms.Warn); p.now.Before(at) {
-		p.wakeAt(at)
-		return
-	}
-	p.tell(d, ToldDelayed, Order{})
-}
-
-// succeed tells the sender who asked for it that a delivery arrived, or that it
-// went where nobody will say more (RFC 3461 section 6.2.3, relayed).
-func (p *planner) succeed(d *Delivery) {
-	if p.r.Notify&NotifySuccess == 0 || d.State == Relayed && d.Last.DSN {
-		return
-	}
-	p.tell(d, ToldDelivered, Order{})
-}
-
-// fail tells the sender, once, that a chain has ended in vain, unless each of its
-// failures was told already.
-func (p *planner) fail() {
-	if p.decision.Fate != Exhausted && p.decision.Fate != FateExpired {
-		return
-	}
-	if p.r.Notify != 0 && p.r.Notify&NotifyFailure == 0 {
-		return
-	}
-	untold := false
-	for i := range p.ds {
-		d := &p.ds[i]
-		if d.State.Left() {
-			return // it went somewhere: no failure to report
-		}
-		untold = untold || (d.State == Failed || d.State == Expired) && !p.told(d)
-	}
-	if first := step(p.ds, 0); untold && len(first) > 0 {
-		p.tell(first[0], ToldEnded, Order{})
-	}
-}
-
-// told reports whether a notice about the failure of d was written, or is ordered.
-func (p *planner) told(d *Delivery) bool {
-	const failure = ToldFailed | ToldReturned
-	if d.Told&failure != 0 {
-		return true
-	}
-	for _, c := range p.decision.Commands {
-		if c.Delivery == d.ID && c.Order != nil && c.Order.Kind&failure != 0 {
-			return true
-		}
-	}
-	return false
 }

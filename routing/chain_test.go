@@ -102,7 +102,7 @@ func play(t *testing.T, r *Recipient, ds []Delivery, script string) string {
 }
 
 var toldNames = map[Told]string{ToldFailed: "failed", ToldDelayed: "delayed", ToldDelivered: "delivered",
-	ToldReturned: "returned", ToldOther: "other", ToldEnded: "ended"}
+	ToldReturned: "returned", ToldOther: "other", ToldEnded: "ended", ToldStandDown: "stand-down"}
 
 func TestChains(t *testing.T) {
 	onAny := func(actions ...Action) Responses { return Responses{{[]Class{ClassAny}, actions}} }
@@ -133,7 +133,7 @@ func TestChains(t *testing.T) {
 		{"lost after the dot: no alternate", nil, []Step{alternate(1, 0, OnFail)}, "0s 1 lost", "queued standby open"},
 		{"lost after the dot, bounced all the same", nil, []Step{alternate(1, 0, OnFail)}, "0s 1 lost; 1m 1 bounced", "failed queued open"},
 		{"recalled", nil, []Step{alternate(1, 0, OnFail)}, "0s 1 cancel", "cancelled unused cancelled"},
-		{"recalled too late", nil, []Step{alternate(1, 0, OnFail)}, "0s 1 sent; 1m 1 cancel", "relayed standby open"},
+		{"recalled too late", nil, []Step{alternate(1, 0, OnFail)}, "0s 1 sent; 1m 1 cancel", "relayed cancelled open"},
 		{"held", nil, nil, "0s 1 hold; 100h 1 turn", "held open"},
 		{"expired", func(r *Recipient) { r.Terms.Expires = t0.Add(time.Hour) }, []Step{alternate(1, 0, OnFail)}, "0s 1 deferred; 60m 1 turn", "expired expired expired ended(1)"},
 		{"expired, released by a person", func(r *Recipient) { r.Terms.Expires = t0.Add(time.Hour) }, nil, "0s 1 deferred; 60m 1 turn; 61m 1 release; 61m 1 sent", "relayed open ended(1)"},

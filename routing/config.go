@@ -36,10 +36,11 @@ var (
 // clean makes text from outside fit for headers, logs and people: one line, no
 // control characters, at most MaxText bytes.
 func clean(s string) string {
-	s = strings.ToValidUTF8(s, "�")
+	// What is kept is bounded before it is looked at: a reply may be of megabytes.
+	s = strings.ToValidUTF8(s[:min(len(s), 4*MaxText)], "�")
 	s = strings.Map(func(r rune) rune {
 		switch {
-		case r == '\n' || r == '\t':
+		case r == '\n', r == '\t', r == '\u2028', r == '\u2029':
 			return ' '
 		case unicode.IsControl(r), unicode.Is(unicode.Cf, r):
 			return -1

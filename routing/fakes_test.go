@@ -53,7 +53,7 @@ func (s *memory) Accept(_ context.Context, a *Acceptance) (MessageID, []Record, 
 		s.fail = nil
 		return "", nil, err
 	}
-	if a.Task != 0 && !s.done(a.Task) {
+	if !s.done(a.Tasks...) {
 		return "", nil, ErrNotFound
 	}
 	m := a.Message
@@ -165,16 +165,22 @@ func (s *memory) Tasks(context.Context, int) ([]Task, error) {
 
 func (s *memory) Ready() <-chan struct{} { return s.ready }
 
-func (s *memory) done(task int64) bool {
-	n := len(s.tasks)
-	s.tasks = slices.DeleteFunc(s.tasks, func(t Task) bool { return t.ID == task })
-	return len(s.tasks) < n
+// done removes tasks, all of them or none.
+func (s *memory) done(tasks ...int64) bool {
+	left := slices.DeleteFunc(slices.Clone(s.tasks), func(t Task) bool { return slices.Contains(tasks, t.ID) })
+	if len(s.tasks)-len(left) < len(tasks) {
+		return false
+	}
+	s.tasks = left
+	return true
 }
 
-func (s *memory) Deposit(_ context.Context, d *Deposit, task int64) error {
+func (s *memory) Deposit(_ context.Context, d *Deposit, tasks ...int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.done(task)
+	if !s.done(tasks...) {
+		return ErrNotFound
+	}
 	s.boxes[d.Account] = append(s.boxes[d.Account], *d)
 	return nil
 }
@@ -344,7 +350,7 @@ func newGateway(t *testing.T) *gateway {
 		runner:  &Runner{Queue: s, Post: s, Ledger: s, Keys: s, Sealer: seals{}, Vault: seals{}, Relay: h, Tokens: tk, Config: cfg, Now: time.Now, Rand: rand.Reader, Log: log},
 		reports: &Reports{Chains: s, Vault: seals{}, Tokens: tk, Now: time.Now, Log: log},
 	}
-	g.reports.Forward = g.runner.Forward
+	g.reports.Forward, g.gate.Replies = g.runner.Forward, g.reports
 	return g
 }
 

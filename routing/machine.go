@@ -31,13 +31,14 @@ func Next(d Delivery, e Event, now time.Time) (next Delivery, fits bool) {
 		if d.State != Queued {
 			return d, false
 		}
+		d.Failure = "" // it is held by hand, and for no failure
 		return enter(d, Held, now), true
 	case EventRelease:
 		return release(d, e, now)
 	case EventCancel:
 		return stop(d, Cancelled, now, Standby, Held, Queued, Sending)
 	case EventExpire:
-		return stop(d, Expired, now, Standby, Held, Queued)
+		return expire(d, now)
 	case EventUnneeded:
 		return stop(d, Unused, now, Standby, Held, Queued)
 	case EventClose:
@@ -122,8 +123,10 @@ func attempt(d Delivery, e Event, now time.Time) (Delivery, bool) {
 	taken := e.Outcome.Verdict == Sent || e.Outcome.Verdict == Stored
 	switch {
 	case d.State == Sending && e.Attempt == d.Attempts:
-	case taken && d.State == Queued && e.Attempt > 0 && e.Attempt <= d.Attempts:
-		// The lease ran out, but the worker was only slow: the next server has it.
+	case taken && d.State == Queued && e.Attempt > 0 && e.Attempt == d.Attempts:
+		// The lease ran out, but the worker was only slow: the next server has it. An
+		// older attempt than the last does not count: a bounce of it would find nothing
+		// to fail, and the message would be lost rather than sent twice.
 	case taken && e.Attempt > 0 && e.Attempt == d.Attempts && (d.State == Cancelled || d.State == Unused || d.State == Expired):
 		// It was recalled while it was being sent. What has left is not called back.
 		d.Warned = true
@@ -270,10 +273,13 @@ func reported(d Delivery, e Event, now time.Time) (Delivery, bool) {
 		return d, false
 	}
 	d.Last = report(d, e)
-	if e.Kind != EventConfirmed {
-		return d, true
+	switch e.Kind {
+	case EventConfirmed:
+		return enter(d, Delivered, now), true
+	case EventPassedOn:
+		d.Last.DSN = false // from where it went on, no more will be heard
 	}
-	return enter(d, Delivered, now), true
+	return d, true
 }
 
 // report is the outcome of a report, which says nothing of the attempt itself.
@@ -307,6 +313,36 @@ func release(d Delivery, e Event, now time.Time) (Delivery, bool) {
 		d.Started = now
 	}
 	return wait(d, due, now), true
+}
+
+// expire ends what has not left when the sender's time is up. A delivery that had
+// begun has failed by it, and the responses may want it held rather than ended.
+func expire(d Delivery, now time.Time) (Delivery, bool) {
+	switch {
+	case d.State == Standby:
+		return enter(d, Expired, now), true
+	case d.State != Queued && d.State != Held, d.State == Held && d.Failure == ClassExpired:
+		return d, false
+	}
+	d.Failure = ClassExpired
+	actions, _ := d.Terms.Responses.For(Failure{Expired: true})
+	if _, hold := find(actions, DoHold); !hold {
+		return enter(d, Expired, now), true
+	}
+	if d.State == Queued {
+		d = enter(d, Held, now)
+	}
+	return d, true
+}
+
+// failureOf says why d failed, is held or has expired. That the sender's time is up
+// is a failure without a status code: what is asked for on 4.* is not meant for it.
+func failureOf(d *Delivery) Failure {
+	f, class := Classify(d.Last)
+	if d.Failure == ClassExpired && class != ClassExpired {
+		return Failure{Expired: true}
+	}
+	return f
 }
 
 func stop(d Delivery, to State, now time.Time, from ...State) (Delivery, bool) {

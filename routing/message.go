@@ -114,6 +114,9 @@ type Terms struct {
 	Responses Responses     `json:"responses,omitempty"`
 	Encrypt   Security      `json:"encrypt,omitempty"` // what the sender asked for; "" leaves it to the domain's level
 	Receipt   bool          `json:"receipt,omitempty"` // a copy asks its reader for a receipt (RFC 8098)
+	// StandDown: once one has acknowledged, those who were sent it as well are told
+	// that nothing more is asked of them.
+	StandDown bool `json:"standDown,omitempty"`
 }
 
 // Notify is the NOTIFY parameter of a recipient (RFC 3461 section 4.1). The zero

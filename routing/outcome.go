@@ -63,3 +63,6 @@ type Outcome struct {
 
 // MaxText is how many bytes of a remote reply are kept.
 const MaxText = 4096
+
+// phaseReport is the Phase of an outcome that a report told.
+const phaseReport = "report"

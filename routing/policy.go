@@ -25,6 +25,7 @@ type Config struct {
 	Location      *time.Location      // for times shown to people; nil: UTC
 	Stamp         StampFields         // configured minimum
 	DedupWindow   time.Duration
+	StandDown     bool // tell those who need not act any more, once one has acknowledged
 	SubjectTags   bool // honour "[!urgent]"
 	AddressTags   bool // honour "+p-…"
 }
@@ -44,6 +45,7 @@ type Named struct {
 	GoalSet    bool
 	Alternates []Alternate
 	Responses  Responses
+	StandDown  bool // see Terms.StandDown
 }
 
 // Alternate is one alternate as it was asked for, before chains are built.

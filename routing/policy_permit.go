@@ -5,6 +5,9 @@ import (
 	"strings"
 )
 
+// loopStatus refuses what would come straight back.
+const loopStatus = "5.4.6"
+
 // Permit says whether the account may send to the address at all, as an envelope
 // recipient, as an alternate, or as one who is notified. The error is a *Refusal.
 //
@@ -36,9 +39,9 @@ func Permit(cfg *Config, account Account, to Address) error {
 	case cfg.local(domain):
 		return nil
 	case domain == strings.ToLower(cfg.ReturnDomain):
-		return &Refusal{Code: 550, Status: "5.4.6", Text: "mail to " + domain + " would come back to this gateway; name a mailbox elsewhere"}
+		return &Refusal{Code: 550, Status: loopStatus, Text: "mail to " + domain + " would come back to this gateway; name a mailbox elsewhere"}
 	case top == "localhost": // RFC 6761 section 6.3
-		return &Refusal{Code: 550, Status: "5.4.6", Text: "mail to localhost would come back to this gateway; name the host"}
+		return &Refusal{Code: 550, Status: loopStatus, Text: "mail to localhost would come back to this gateway; name the host"}
 	case top == "invalid", top == "onion": // RFC 6761 section 6.4, RFC 7686 section 2
 		return &Refusal{Code: 550, Status: "5.1.2", Text: "no mail server can exist under ." + top + "; correct the domain"}
 	}

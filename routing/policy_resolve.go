@@ -116,6 +116,7 @@ func (p *parser) terms(t *target, rules *ruled, level Level) Terms {
 		terms.Expires = start.Add(level.Expires)
 	}
 	terms.Responses = slices.Concat(p.control.responses, rules.responses, p.policy.responses(), rules.policy.responses(), DefaultResponses())
+	terms.StandDown = p.cfg.StandDown || p.policy.standDown() || rules.policy.standDown()
 	return terms
 }
 
@@ -149,6 +150,8 @@ func (n *Named) responses() Responses {
 	}
 	return n.Responses
 }
+
+func (n *Named) standDown() bool { return n != nil && n.StandDown }
 
 // show writes a time for people.
 func (cfg *Config) show(t time.Time) string {

@@ -19,8 +19,9 @@ type Acceptance struct {
 	// DedupAfter: with Message.Dedup, an earlier message of the account with the
 	// same key and accepted after this time stands for this one.
 	DedupAfter time.Time
-	// Task is the task that this message carries out, 0 for none.
-	Task int64
+	// Tasks are those that this message carries out: they are removed in the same
+	// commit. ErrNotFound where one of them has gone.
+	Tasks []int64
 }
 
 // Ledger is what Submit needs of the store.
@@ -78,8 +79,9 @@ type Task struct {
 
 // Post puts mail into mailboxes of this gateway.
 type Post interface {
-	// Deposit stores mail in one commit; task, where not 0, is done by it.
-	Deposit(ctx context.Context, d *Deposit, task int64) error
+	// Deposit stores mail in one commit, by which the tasks are done; a task of 0 is
+	// none. ErrNotFound where one of them has gone: then nothing is stored.
+	Deposit(ctx context.Context, d *Deposit, tasks ...int64) error
 	// Mailbox returns the account that receives mail for a here, "" for none.
 	Mailbox(ctx context.Context, a Address) (account string, err error)
 	// Forget removes a task without a notice: it turned out to have nobody to tell.

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
 
 	"postern/dsn"
+	"postern/internal/message"
 )
 
 // Chains finds deliveries by what a token stands for.
@@ -86,27 +88,89 @@ func (r *Reports) Receive(ctx context.Context, t Token, from Address, raw []byte
 	case TokenReport:
 		return r.report(ctx, t, report, raw)
 	case TokenReply:
-		return r.reply(ctx, t.Attempt.Delivery, from, report, raw)
+		return r.reply(ctx, t.Attempt.Delivery, byRemote, from, report, raw)
 	case TokenMessage:
-		ds, err := r.Chains.Deliveries(ctx, t.Message)
+		id, err := r.answered(ctx, t, from, raw)
 		if err != nil {
-			return fmt.Errorf("look up message: %w", err)
+			return err
 		}
-		return r.reply(ctx, writer(ds, from), from, report, raw)
+		return r.reply(ctx, id, byRemote, from, report, raw)
 	}
 	return ErrVoidToken
 }
 
-// writer is the delivery whose address wrote a reply to the message as a whole; the
-// first, where none did: it may have been written from another address.
-func writer(ds []Delivery, from Address) DeliveryID {
-	for i := range ds {
-		if ds[i].Address.Key() == from.Key() {
-			return ds[i].ID
+// Reply takes an answer that an account here has written to the address of a token,
+// as Receive takes one from outside: it acknowledges, is passed on, and goes nowhere
+// else.
+func (r *Reports) Reply(ctx context.Context, t Token, account string, from Address, raw []byte) error {
+	if t.Kind != TokenReply && t.Kind != TokenMessage {
+		return ErrVoidToken
+	}
+	id, err := r.answered(ctx, t, from, raw)
+	if err != nil {
+		return err
+	}
+	return r.reply(ctx, id, account, from, dsn.Parse(raw), raw)
+}
+
+// answered is the delivery that a reply answers. A reply to the token that all copies
+// of a message share tells by its writer which one he has.
+func (r *Reports) answered(ctx context.Context, t Token, from Address, raw []byte) (DeliveryID, error) {
+	if t.Kind == TokenReply {
+		return t.Attempt.Delivery, nil
+	}
+	ds, err := r.Chains.Deliveries(ctx, t.Message)
+	if err == nil && len(ds) == 0 {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return 0, fmt.Errorf("look up message: %w", err)
+	}
+	return writer(ds, append([]Address{from}, authors(raw)...)), nil
+}
+
+// authors are the addresses in the From field: people write from a mailbox whose
+// envelope sender is another.
+func authors(raw []byte) []Address {
+	head, _ := message.Split(raw)
+	h, err := message.ParseHeader(head)
+	if err != nil {
+		return nil
+	}
+	var all []Address
+	for _, m := range message.Addresses(h.Get("From")) {
+		if a, err := ParseAddress(m.Address); err == nil {
+			all = append(all, a)
 		}
 	}
-	return ds[0].ID
+	return all
 }
+
+// writer is the delivery whose address is one of those, and if possible one that has
+// left; where none is, the first that has left: a copy was read from another address.
+func writer(ds []Delivery, from []Address) DeliveryID {
+	best, most := ds[0].ID, 0
+	for i := range ds {
+		d := &ds[i]
+		rank := 0
+		if d.State.Left() {
+			rank++
+		}
+		for _, a := range from {
+			if d.Address.Key() == a.Key() {
+				rank += 2
+				break
+			}
+		}
+		if rank > most {
+			best, most = d.ID, rank
+		}
+	}
+	return best
+}
+
+// byRemote is who causes what comes from outside.
+const byRemote = "remote"
 
 // settled is how long a report waits for the outcome of the attempt it speaks of: a
 // next hop on the same machine can be faster than our own commit.
@@ -114,20 +178,42 @@ const settled = 2 * time.Second
 
 // report applies a report or a receipt to the attempt its token names.
 func (r *Reports) report(ctx context.Context, t Token, report dsn.Report, raw []byte) error {
-	if err := r.awaitOutcome(ctx, t.Attempt); err != nil {
+	open, err := r.awaitOutcome(ctx, t.Attempt)
+	if err != nil {
 		return err
 	}
-	e := Event{Kind: reportEvents[report.Kind], Attempt: t.Attempt.N, By: "remote", Outcome: reportOutcome(report)}
-	if e.Kind == 0 {
-		e.Kind, e.Note = EventNote, "something came back that is no report: "+report.Kind.String()
-		e.Outcome = Outcome{}
-	}
-	if report.Kind == dsn.KindReceipt && report.Disposition != "displayed" {
-		// RFC 8098 section 3.2.6: deleted, dispatched and processed do not say that
-		// anybody read it, and none of them is a failure.
-		e.Kind, e.Note = EventNote, "a receipt says: "+report.Disposition
+	e := reportEvent(report)
+	e.Attempt = t.Attempt.N
+	if open && e.Kind != EventBounced && e.Kind != EventNote {
+		// It would not fit yet, and be lost: whoever brings it shall bring it again.
+		return fmt.Errorf("apply a report that came before the outcome of its attempt: %w", ErrBusy)
 	}
 	return r.apply(ctx, t.Attempt.Delivery, e, raw)
+}
+
+// reportEvent is what a report means for the attempt it speaks of. What is no report
+// is only noted, be it a vacation, a complaint or a person's answer.
+func reportEvent(report dsn.Report) Event {
+	kind, known := reportEvents[report.Kind]
+	switch {
+	case !known:
+		return Event{Kind: EventNote, By: byRemote, Note: "something came back that is no report: " + report.Kind.String()}
+	case report.Kind == dsn.KindReceipt && report.Disposition != "displayed":
+		// RFC 8098 section 3.2.6: deleted, dispatched and processed do not say that
+		// anybody read it, and none of them is a failure.
+		return Event{Kind: EventNote, By: byRemote, Note: "a receipt says: " + short(report.Disposition)}
+	}
+	return Event{Kind: kind, By: byRemote, Outcome: reportOutcome(report)}
+}
+
+// short makes a word from outside fit for a note.
+func short(word string) string {
+	const enough = 40
+	word = clean(word)
+	if len(word) > enough {
+		word = strings.ToValidUTF8(word[:enough], "") + "…"
+	}
+	return word
 }
 
 // reportEvents is what each kind of report means for the attempt it speaks of. A
@@ -143,7 +229,7 @@ var reportEvents = map[dsn.Kind]EventKind{
 
 func reportOutcome(report dsn.Report) Outcome {
 	about := report.Overall()
-	o := Outcome{Status: about.Status, Text: clean(about.Diagnostic), Remote: clean(about.RemoteMTA), Phase: "report"}
+	o := Outcome{Status: about.Status, Text: clean(about.Diagnostic), Remote: clean(about.RemoteMTA), Phase: phaseReport}
 	if o.Text == "" {
 		o.Text = clean(report.Text)
 	}
@@ -158,39 +244,54 @@ func reportOutcome(report dsn.Report) Outcome {
 	return o
 }
 
-func (r *Reports) awaitOutcome(ctx context.Context, a AttemptID) error {
+// awaitOutcome waits until the outcome of the attempt is known; open says that it is
+// not, after all.
+func (r *Reports) awaitOutcome(ctx context.Context, a AttemptID) (open bool, err error) {
 	deadline := r.Now().Add(settled)
 	for {
 		_, _, ds, err := r.Chains.Chain(ctx, a.Delivery)
 		if err != nil {
-			return fmt.Errorf("look up delivery: %w", err)
+			return false, fmt.Errorf("look up delivery: %w", err)
 		}
-		busy := false
+		open = false
 		for i := range ds {
-			busy = busy || ds[i].ID == a.Delivery && ds[i].State == Sending && ds[i].Attempts == a.N
+			open = open || ds[i].ID == a.Delivery && undecided(&ds[i], a.N)
 		}
-		if !busy || r.Now().After(deadline) {
-			return nil
+		if !open || r.Now().After(deadline) {
+			return open, nil
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return open, ctx.Err()
 		case <-time.After(settled / 100):
 		}
 	}
 }
 
-// reply takes a person's answer: it acknowledges, and is passed on to the sender.
-// An automatic one does neither (RFC 3834 section 2).
-func (r *Reports) reply(ctx context.Context, id DeliveryID, from Address, report dsn.Report, raw []byte) error {
+// undecided reports whether d may be with the next server by the attempt n, or by any
+// where n is 0, though nobody here knows it yet.
+func undecided(d *Delivery, n int) bool {
+	return d.State == Sending && (n == 0 || n == d.Attempts)
+}
+
+// reply takes a person's answer: it acknowledges, and is passed on to the sender. An
+// automatic one does neither (RFC 3834 section 2).
+func (r *Reports) reply(ctx context.Context, id DeliveryID, by string, from Address, report dsn.Report, raw []byte) error {
 	if report.Kind != dsn.KindReply || report.Auto || from.IsZero() {
-		return r.apply(ctx, id, Event{Kind: EventNote, By: "remote", Note: "an automatic answer came: " + report.Kind.String()}, raw)
+		return r.apply(ctx, id, Event{Kind: EventNote, By: by, Note: "an automatic answer came: " + report.Kind.String()}, raw)
+	}
+	open, err := r.awaitOutcome(ctx, AttemptID{Delivery: id})
+	if err != nil {
+		return err
+	}
+	if open {
+		return fmt.Errorf("take a reply that came before the outcome of its attempt: %w", ErrBusy)
 	}
 	m, _, _, err := r.Chains.Chain(ctx, id)
 	if err != nil {
 		return fmt.Errorf("look up delivery: %w", err)
 	}
-	e := Event{Kind: EventAcknowledged, By: "remote"}
+	e := Event{Kind: EventAcknowledged, By: by}
 	account, err := r.Chains.Mailbox(ctx, m.Sender)
 	if err != nil {
 		return fmt.Errorf("look up mailbox: %w", err)
@@ -207,16 +308,22 @@ func (r *Reports) reply(ctx context.Context, id DeliveryID, from Address, report
 			return fmt.Errorf("pass reply on: %w", err)
 		}
 	}
-	return r.apply(ctx, id, e, raw)
+	return r.apply(ctx, id, e, nil) // the reply itself is with its reader
 }
+
+// maxEvidence is how much of a report is kept beside its event, in bytes: enough to
+// see what it said, however much came with it.
+const maxEvidence = 256 << 10
 
 // apply makes the event durable with what it was read from.
 func (r *Reports) apply(ctx context.Context, id DeliveryID, e Event, raw []byte) error {
-	evidence, err := r.Vault.Wrap(SealedEvidence+strconv.FormatInt(int64(id), 10), raw)
-	if err != nil {
-		return fmt.Errorf("seal report: %w", err)
+	if len(raw) > 0 {
+		evidence, err := r.Vault.Wrap(SealedEvidence+strconv.FormatInt(int64(id), 10), raw[:min(len(raw), maxEvidence)])
+		if err != nil {
+			return fmt.Errorf("seal report: %w", err)
+		}
+		e.Evidence = evidence
 	}
-	e.Evidence = evidence
 	if _, err := r.Chains.Apply(ctx, id, e); err != nil {
 		return fmt.Errorf("apply report: %w", err)
 	}

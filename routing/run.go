@@ -163,6 +163,9 @@ func (r *Runner) attempt(ctx context.Context, job Job, lease time.Duration) {
 	sending, cancel := context.WithTimeout(ctx, lease-lease/8)
 	defer cancel()
 	outcome, deposit := r.send(sending, &job)
+	// Whoever made the outcome has cleaned what a remote side said; a second look costs
+	// nothing, and the text goes into headers, logs and the view.
+	outcome.Text, outcome.Remote = clean(outcome.Text), clean(outcome.Remote)
 	e := Event{Kind: EventAttempt, Attempt: job.Delivery.Attempts, Outcome: outcome, Mail: deposit}
 	// The outcome must reach the store even while the gateway stops.
 	for try := 0; ; try++ {

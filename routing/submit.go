@@ -34,20 +34,51 @@ type Gate struct {
 	Now    func() time.Time
 	Rand   io.Reader
 	Log    *slog.Logger
+	// Replies takes what an account here answers to the token of a copy; nil: such
+	// addresses are refused like all others of the return domain.
+	Replies *Reports
 
 	mu      sync.Mutex
 	counter map[string]*counter // by account
 }
 
-// Permit says at RCPT whether the account may send to the address at all.
-func (g *Gate) Permit(_ context.Context, account Account, to Address) error {
-	return Permit(g.Config, account, to)
+// Permit says at RCPT whether the account may send to the address at all. The error
+// is a *Refusal, ErrVoidToken, or internal.
+func (g *Gate) Permit(ctx context.Context, account Account, to Address) error {
+	_, err := g.replyToken(ctx, account, to)
+	return err
 }
 
 // Submit takes a message in: after it returns nil the message is on disk, sealed,
-// and will end in exactly one final state for every recipient. An error is a
-// *Refusal, or internal.
+// and will end in exactly one final state for every recipient. What is addressed to
+// the token of a copy is an answer: it acknowledges, and is with the sender of that
+// message. An error is a *Refusal, ErrVoidToken, or internal.
 func (g *Gate) Submit(ctx context.Context, s *Submission) (Receipt, error) {
+	rest, answers, err := g.takeAnswers(ctx, s)
+	if err != nil {
+		return Receipt{}, err
+	}
+	var receipt Receipt
+	if answers == nil || len(rest.To) > 0 {
+		// The message first: it can still be refused.
+		if receipt, err = g.submit(ctx, rest); err != nil {
+			return Receipt{}, err
+		}
+	}
+	if answers != nil {
+		passed, err := g.passOn(ctx, s, answers)
+		if err != nil {
+			return Receipt{}, err
+		}
+		if receipt.ID == "" {
+			receipt = passed
+		}
+	}
+	return receipt, nil
+}
+
+// submit takes in what goes out.
+func (g *Gate) submit(ctx context.Context, s *Submission) (Receipt, error) {
 	head, body := message.Split(s.Raw)
 	h, err := message.ParseHeader(head)
 	if err != nil {

@@ -46,9 +46,9 @@ func (db *DB) putBody(ctx context.Context, data []byte) (content, error) {
 }
 
 func accept(t *tx, a *routing.Acceptance, body content) (routing.MessageID, []routing.Record, error) {
-	if a.Task != 0 {
+	for _, task := range a.Tasks {
 		// A notice is written once: who comes second finds the task gone.
-		if err := finish(t, a.Task); err != nil {
+		if err := finish(t, task); err != nil {
 			return "", nil, err
 		}
 	}

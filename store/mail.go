@@ -145,12 +145,15 @@ func joinKeywords(keywords []string) string {
 	return strings.Join(slices.Compact(sorted), " ")
 }
 
-// Deposit stores mail in one commit; task, where not 0, is done by it, and where it has
-// gone, the error is routing.ErrNotFound and nothing is stored.
-func (db *DB) Deposit(ctx context.Context, d *routing.Deposit, task int64) error {
+// Deposit stores mail in one commit; the tasks that are not 0 are done by it, and where
+// one has gone, the error is routing.ErrNotFound and nothing is stored.
+func (db *DB) Deposit(ctx context.Context, d *routing.Deposit, tasks ...int64) error {
 	err := db.withContents(ctx, []routing.Deposit{*d}, func(contents []content) error {
 		return db.write(ctx, func(t *tx) error {
-			if task != 0 {
+			for _, task := range tasks {
+				if task == 0 {
+					continue
+				}
 				if err := finish(t, task); err != nil {
 					return err
 				}

@@ -180,7 +180,7 @@ func TestTasks(t *testing.T) {
 			t.Error("the message has been erased before its notice was written")
 		}
 		notice := r.letter([]string{"alice@home.test"})
-		notice.Message.Account, notice.Message.Sender, notice.Message.Notice, notice.Task = "", routing.Address{}, true, task.ID
+		notice.Message.Account, notice.Message.Sender, notice.Message.Notice, notice.Tasks = "", routing.Address{}, true, []int64{task.ID}
 		r.begin(notice)
 		r.accept(notice)
 		if n := r.number("SELECT count(*) FROM tasks"); n != 0 {
@@ -190,7 +190,7 @@ func TestTasks(t *testing.T) {
 			t.Error("the content outlives the notice")
 		}
 		second := r.letter([]string{"alice@home.test"})
-		second.Message.Account, second.Message.Notice, second.Task = "", true, task.ID
+		second.Message.Account, second.Message.Notice, second.Tasks = "", true, []int64{task.ID}
 		if _, _, err := r.Accept(t.Context(), second); !errors.Is(err, routing.ErrNotFound) {
 			t.Errorf("a second notice for the task: %v", err)
 		}

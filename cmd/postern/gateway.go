@@ -154,6 +154,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	gate := &routing.Gate{Config: g.policy, Ledger: g.db, Sealer: sealer, Vault: g.keys.spool, Tokens: g.keys.tokens,
 		Now: time.Now, Rand: rand.Reader, Log: g.log}
 	reports := &routing.Reports{Chains: g.db, Vault: g.keys.spool, Tokens: g.keys.tokens, Now: time.Now, Log: g.log, Forward: runner.Forward}
+	gate.Replies = reports
 	logins := &routing.Logins{Accounts: g.db, Now: time.Now, Rand: rand.Reader}
 	imap := &imapd.Server{TLS: g.tlsConfig(), Auth: logins, Mailboxes: g.db, Messages: g.db, Mover: g.db, Status: g.db, Commander: g.db,
 		Watcher: g.db, Vault: g.keys.spool, Location: g.policy.Location, Now: time.Now, Log: g.log, Limits: g.imapLimits()}

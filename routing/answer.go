@@ -1,0 +1,86 @@
+package routing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"postern/internal/message"
+)
+
+// isReturn reports whether a is at the domain of the tokens.
+func (cfg *Config) isReturn(a Address) bool {
+	return a.ASCIIDomain() == strings.ToLower(cfg.ReturnDomain)
+}
+
+// replyToken reads the address that an account answers to: at the return domain, only
+// the token of a copy that asks for an answer will do. ErrVoidToken is for all that is
+// wrong with a token; what reports alone may be sent to is refused as ever.
+func (g *Gate) replyToken(ctx context.Context, account Account, to Address) (Token, error) {
+	refused := Permit(g.Config, account, to)
+	var r *Refusal
+	if g.Replies == nil || !g.Config.isReturn(to) || !errors.As(refused, &r) || r.Status != loopStatus {
+		return Token{}, refused
+	}
+	t, err := g.Replies.Token(ctx, to.Local)
+	if err == nil && t.Kind == TokenReport {
+		return Token{}, refused
+	}
+	return t, err
+}
+
+// takeAnswers takes the tokens out of the recipients of s: what is sent to them is a
+// reply, which goes to the sender of the message and not over SMTP. It returns s
+// itself where there are none.
+func (g *Gate) takeAnswers(ctx context.Context, s *Submission) (*Submission, []Token, error) {
+	var answers []Token
+	rest := *s
+	rest.To = nil
+	for _, e := range s.To {
+		if g.Replies == nil || !g.Config.isReturn(e.Address) || g.Config.local(e.Address.ASCIIDomain()) {
+			rest.To = append(rest.To, e)
+			continue
+		}
+		t, err := g.replyToken(ctx, s.Account, e.Address)
+		if err != nil {
+			return nil, nil, err
+		}
+		answers = append(answers, t)
+	}
+	if answers == nil {
+		return s, nil, nil
+	}
+	return &rest, answers, nil
+}
+
+// passOn hands the answers to the senders they are for. The body is passed on as it
+// came, and of the header all that is not meant for this gateway alone.
+func (g *Gate) passOn(ctx context.Context, s *Submission, answers []Token) (Receipt, error) {
+	head, body := message.Split(s.Raw)
+	h, err := message.ParseHeader(head)
+	if err != nil {
+		return Receipt{}, &Refusal{Code: 550, Status: "5.6.0", Text: err.Error()}
+	}
+	now := g.Now().UTC()
+	id, err := g.newID(now)
+	if err != nil {
+		return Receipt{}, err
+	}
+	h = h.Clone()
+	message.StripControl(&h)
+	if err := g.complete(&h, s, id, now); err != nil {
+		return Receipt{}, err
+	}
+	raw := append(append(h.Bytes(), "\r\n"...), body...)
+	from := s.From
+	if from.IsZero() && len(s.Account.Addresses) > 0 {
+		from = s.Account.Addresses[0]
+	}
+	for _, t := range answers {
+		if err := g.Replies.Reply(ctx, t, s.Account.Name, from, raw); err != nil {
+			return Receipt{}, fmt.Errorf("pass reply on: %w", err)
+		}
+	}
+	return Receipt{ID: id, Priority: Normal}, nil
+}

@@ -13,7 +13,6 @@
 // foreign data: they are read within limits, and a panic of the library on a
 // malformed one becomes an error.
 //
-// The clock and the randomness are passed in, and there is no network: the discovery
-// of keys over the web (WKD, key servers) has its place in discover.go, with a
-// fetcher that its caller provides.
+// The clock and the randomness are passed in, and there is no network: Discovery, which
+// looks for keys on the web (WKD, key servers), is given a Fetcher by its caller.
 package pgp

@@ -2,156 +2,255 @@ package dsn
 
 import (
 	"bytes"
-	"encoding/base64"
-	"io"
-	"mime"
-	"mime/quotedprintable"
+	"html"
+	"regexp"
 	"strings"
 
 	"postern/internal/message"
 )
 
-// document is a message taken apart as far as a report needs it.
-type document struct {
-	header message.Header
-	parts  []part // leaves, in order, to a limit
-}
-
-type part struct {
-	media  string // type/subtype in lower case
-	header message.Header
-	body   []byte // decoded
-}
-
+// How much of a report is looked at. What matters stands in front; behind it comes
+// the message that it is about, which may be of any size.
 const (
-	maxParts = 200
-	maxDepth = 8
+	maxLook   = 4 << 20 // bytes
+	maxLeaves = 200
+	maxDepth  = 8
+	maxText   = 64 << 10 // bytes of a part for people
 )
 
-func read(raw []byte) *document {
-	head, body := message.Split(raw)
-	doc := &document{header: fields(head)}
-	doc.walk(doc.header, body, 0)
-	return doc
+// document is a message taken apart as far as a report needs it. Its lines end with
+// LF.
+type document struct {
+	header message.Header
+	report bool   // it is, or holds, a multipart/report
+	leaves []leaf // in order; a message inside is one leaf, and not looked into
+
+	words    string // for people, before what is returned; quoted lines left out
+	lower    string // words in lower case, on one line
+	returned string // what follows words in the same part
 }
 
-// fields reads as much of a header as the limits allow.
-func fields(b []byte) message.Header {
-	h, err := message.ParseHeader(b)
-	if err != nil {
-		const enough = 64 << 10
-		b = b[:min(len(b), enough)]
-		h, err = message.ParseHeader(b)
+// leaf is a MIME part that is no multipart.
+type leaf struct {
+	header message.Header
+	media  string
+	raw    []byte
+}
+
+// open takes raw apart. It reads a bounded part of it, in time linear in that.
+func open(raw []byte) *document {
+	head, body := message.Split(bytes.TrimLeft(normalize(raw), "\n"))
+	d := &document{header: parseHeader(head)}
+	d.walk(d.header, body, 0)
+	d.words, d.returned = cutReturned(d.text())
+	d.lower = strings.ToLower(oneLine(d.words))
+	return d
+}
+
+// normalize cuts raw to what is looked at, takes NUL out, and ends lines with LF. A
+// CR that ends no line, in a text where others end differently, becomes a blank: it
+// came in what a remote host said, and must not begin a field (T3).
+func normalize(raw []byte) []byte {
+	b := bytes.ReplaceAll(raw[:min(len(raw), maxLook)], []byte{0}, nil)
+	b = bytes.ReplaceAll(b, []byte("\r\r\n"), []byte("\n"))
+	b = bytes.ReplaceAll(b, []byte("\r\n"), []byte("\n"))
+	end := []byte(" ")
+	if bytes.Count(b, []byte("\r")) > bytes.Count(b, []byte("\n")) {
+		end = []byte("\n")
 	}
-	if err != nil {
-		return message.Header{}
-	}
+	return bytes.ReplaceAll(b, []byte("\r"), end)
+}
+
+// parseHeader reads as much of a header as its limits allow.
+func parseHeader(b []byte) message.Header {
+	h, _ := message.ParseHeader(b)
 	return h
 }
 
-// walk collects the leaves of a MIME entity. A multipart without a boundary, or
-// whose boundary does not occur, is one leaf: broken MIME still says something.
-func (doc *document) walk(h message.Header, body []byte, depth int) {
-	if len(doc.parts) >= maxParts {
+// walk collects the leaves of an entity. A multipart that cannot be divided is a
+// leaf: broken MIME still says something.
+func (d *document) walk(h message.Header, body []byte, depth int) {
+	if len(d.leaves) >= maxLeaves {
 		return
 	}
-	media, params := mediaType(h.Get("Content-Type"))
+	kind := h.Get("Content-Type")
+	media := message.MediaType(kind)
 	if strings.HasPrefix(media, "multipart/") && depth < maxDepth {
-		if pieces := splitParts(body, params["boundary"]); len(pieces) > 0 {
-			for _, piece := range pieces {
-				head, inner := message.Split(piece)
-				doc.walk(fields(head), inner, depth+1)
+		d.report = d.report || media == "multipart/report"
+		if parts := divide(body, message.Parameter(kind, "boundary")); len(parts) > 0 {
+			for _, p := range parts {
+				head, inner := message.Split(p)
+				d.walk(parseHeader(head), inner, depth+1)
 			}
 			return
 		}
-	}
-	doc.parts = append(doc.parts, part{media: media, header: h, body: decode(h, body)})
-}
-
-func mediaType(value string) (string, map[string]string) {
-	media, params, err := mime.ParseMediaType(value)
-	if err == nil || media != "" {
-		return media, params
-	}
-	media, _, _ = strings.Cut(value, ";")
-	if media = strings.ToLower(strings.TrimSpace(media)); media == "" {
 		media = "text/plain"
 	}
-	// Parameters that the library gives up on: the boundary is all we need.
-	if _, b, ok := strings.Cut(strings.ToLower(value), "boundary="); ok {
-		raw := value[len(value)-len(b):]
-		return media, map[string]string{"boundary": strings.Trim(firstWord(strings.ReplaceAll(raw, ";", " ")), `"`)}
+	if media == "" || media == "text" {
+		media = "text/plain"
 	}
-	return media, nil
+	d.leaves = append(d.leaves, leaf{header: h, media: media, raw: body})
 }
 
-// splitParts splits a multipart body (RFC 2046 section 5.1.1). A body that was cut
-// off keeps its last part.
-func splitParts(body []byte, boundary string) [][]byte {
-	if boundary == "" {
-		return nil
-	}
-	mark := []byte("\r\n--" + boundary)
-	_, rest, found := bytes.Cut(append([]byte("\r\n"), body...), mark)
-	var pieces [][]byte
-	for found && len(pieces) < maxParts && !bytes.HasPrefix(rest, []byte("--")) {
-		_, after, ok := bytes.Cut(rest, []byte("\r\n"))
-		if !ok {
-			break
+// divide cuts a multipart at its boundary, or at what looks like one if the boundary
+// was lost.
+func divide(body []byte, boundary string) [][]byte {
+	if boundary != "" {
+		if parts := message.Parts(body, boundary); len(parts) > 0 {
+			return parts
 		}
-		var piece []byte
-		piece, rest, found = bytes.Cut(after, mark)
-		pieces = append(pieces, piece)
 	}
-	return pieces
+	if m := lostBoundary.FindSubmatch(body[:min(len(body), maxText)]); m != nil {
+		return message.Parts(body, string(m[1]))
+	}
+	return nil
 }
 
-func decode(h message.Header, body []byte) []byte {
-	var r io.Reader
-	switch strings.ToLower(message.StripComments(h.Get("Content-Transfer-Encoding"))) {
-	case "base64":
-		r = base64.NewDecoder(base64.StdEncoding, bytes.NewReader(body))
-	case "quoted-printable":
-		r = quotedprintable.NewReader(bytes.NewReader(body))
-	default:
-		return body
-	}
-	out, _ := io.ReadAll(r) // what could be decoded before a fault is still good
-	return normalize(out)
-}
+var lostBoundary = regexp.MustCompile(`(?mi)^--(\S+)[ \t]*\nContent-`)
 
-// find returns the first part of one of these types.
-func (doc *document) find(media ...string) *part {
-	for i := range doc.parts {
+// find returns the first leaf of one of these types, nil if there is none.
+func (d *document) find(media ...string) *leaf {
+	for i := range d.leaves {
 		for _, m := range media {
-			if doc.parts[i].media == m {
-				return &doc.parts[i]
+			if d.leaves[i].media == m {
+				return &d.leaves[i]
 			}
 		}
 	}
 	return nil
 }
 
-// text returns what the document says in words.
-func (doc *document) text() string {
-	for _, p := range doc.parts {
-		if p.media == "" || p.media == "text/plain" {
-			return string(p.body)
+// body returns what the leaf holds, decoded as far as it can be, with lines that end
+// with LF.
+func (l *leaf) body() []byte {
+	b, _ := message.DecodeTransfer(l.raw, l.header.Get("Content-Transfer-Encoding"))
+	return normalize(b)
+}
+
+// text returns a leaf of text for people.
+func (l *leaf) text() string {
+	b := l.body()
+	s := message.DecodeText(b[:min(len(b), maxText)], message.Parameter(l.header.Get("Content-Type"), "charset"))
+	if l.media == "text/html" {
+		s = stripTags(s)
+	}
+	return s
+}
+
+// hiddenElements hold text that no reader sees.
+var hiddenElements = set("script", "style", "head", "title")
+
+// inlineElements do not end a line.
+var inlineElements = set("a", "b", "i", "u", "em", "strong", "span", "font", "img", "code", "small", "tt")
+
+// stripTags returns the text of an HTML document, roughly, in one pass.
+func stripTags(s string) string {
+	var b strings.Builder
+	for {
+		open := strings.IndexByte(s, '<')
+		if open < 0 {
+			break
+		}
+		b.WriteString(s[:open])
+		end := strings.IndexByte(s[open:], '>')
+		if end < 0 {
+			s = ""
+			break
+		}
+		name := strings.ToLower(tagName.FindString(s[open+1 : open+end]))
+		s = s[open+end+1:]
+		switch {
+		case hiddenElements[name]:
+			// To its end tag, which has the same letters in either case.
+			if i := indexFold(s, "</"+name); i >= 0 {
+				s = s[i:]
+			} else {
+				s = ""
+			}
+		case inlineElements[strings.TrimPrefix(name, "/")]:
+		default:
+			b.WriteByte('\n')
 		}
 	}
-	if len(doc.parts) > 0 && strings.HasPrefix(doc.parts[0].media, "text/") {
-		return string(doc.parts[0].body)
+	b.WriteString(s)
+	return html.UnescapeString(b.String())
+}
+
+var tagName = regexp.MustCompile(`^/?[A-Za-z0-9]+`)
+
+// indexFold returns the index of the first sub in s, whatever its case; sub is
+// ASCII. -1 if there is none.
+func indexFold(s, sub string) int {
+	for i := 0; i+len(sub) <= len(s); i++ {
+		next := strings.IndexByte(s[i:], sub[0])
+		if next < 0 {
+			return -1
+		}
+		if i += next; i+len(sub) <= len(s) && strings.EqualFold(s[i:i+len(sub)], sub) {
+			return i
+		}
+	}
+	return -1
+}
+
+// text returns what the document says to people: its first leaf of plain text that
+// says anything, else its first of HTML.
+func (d *document) text() string {
+	for _, media := range []string{"text/plain", "text/html"} {
+		for i := range d.leaves {
+			if l := &d.leaves[i]; l.media == media {
+				if s := l.text(); strings.TrimSpace(s) != "" {
+					return s
+				}
+			}
+		}
 	}
 	return ""
 }
 
-// returnedID is the Message-ID of the message that is returned, where it can be
-// found.
-func (doc *document) returnedID() string {
-	p := doc.find("message/rfc822", "text/rfc822-headers", "message/global", "message/global-headers", "message/rfc822-headers")
-	if p == nil {
-		return ""
+// returnedMarks stand between the words of a bounce and the message that it returns
+// in the same part.
+var returnedMarks = regexp.MustCompile(`(?mi)^[ \t]*(?:` + strings.Join([]string{
+	`-{2,}[ \t]*(?:below this line is a copy of the message|this is a copy of the message|this is a copy of your message|` +
+		`the header of the original message|(?:un)?original message|returned message|unsent message|message header|` +
+		`header of the undeliverable|included is a copy|undelivered message|mensaje original|mensagem original|message d'origine|urspr)`,
+	`(?:(?:possibly truncated )?original message (?:follows|headers?)|below is a copy of the original message|message headers? follows?|the original message follows|` +
+		`your original message headers are included below|received: from |return-path: ?<)`,
+}, "|") + `)`)
+
+// cutReturned divides a text at the message that it returns, whose own words say
+// nothing of its delivery, and takes out of the first half what is quoted.
+func cutReturned(text string) (words, returned string) {
+	if at := returnedMarks.FindStringIndex(text); at != nil {
+		text, returned = text[:at[0]], text[at[0]:]
 	}
-	head, _ := message.Split(p.body)
-	return fields(head).Get("Message-ID")
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, ">") || strings.HasPrefix(line, ">>>") {
+			b.WriteString(line)
+		}
+	}
+	return b.String(), returned
 }
+
+// originalID returns the Message-ID of the message that a report is about.
+func (d *document) originalID() string {
+	if l := d.find("message/rfc822", "text/rfc822-headers", "message/global", "message/global-headers", "message/rfc822-headers"); l != nil {
+		// The headers may stand alone, with no empty line behind them.
+		head, _, _ := bytes.Cut(bytes.TrimLeft(l.body(), "\n"), []byte("\n\n"))
+		if id := parseHeader(append(head, '\n')).Get("Message-ID"); id != "" {
+			return firstID(id)
+		}
+	}
+	if m := idLine.FindStringSubmatch(d.returned); m != nil {
+		return m[1]
+	}
+	return firstID(d.header.Get("In-Reply-To"))
+}
+
+var (
+	idLine    = regexp.MustCompile(`(?mi)^[ \t]*Message-ID:\s*(<[^<>\s]+>)`)
+	messageID = regexp.MustCompile(`<[^<>\s]+>`)
+)
+
+func firstID(value string) string { return messageID.FindString(value) }

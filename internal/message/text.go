@@ -149,3 +149,18 @@ func isPrintable(s string) bool {
 	}
 	return true
 }
+
+// DecodeText returns b, text in the named charset, as UTF-8. Text in a charset that
+// is not known is taken for UTF-8, bytes that are none show as U+FFFD.
+func DecodeText(b []byte, charsetName string) string {
+	switch strings.ToLower(charsetName) {
+	case "", "utf-8", "us-ascii", "ascii":
+		return strings.ToValidUTF8(string(b), "\uFFFD")
+	}
+	r, err := decodeCharset(charsetName, bytes.NewReader(b))
+	if err != nil {
+		return strings.ToValidUTF8(string(b), "\uFFFD")
+	}
+	text, _ := io.ReadAll(r) // a bytes.Reader cannot fail
+	return string(text)
+}

@@ -3,6 +3,7 @@ package imapd
 import (
 	"context"
 	"net/mail"
+	"reflect"
 	"strings"
 	"time"
 
@@ -25,7 +26,16 @@ func (s *session) Search(kind imapserver.NumKind, criteria *imap.SearchCriteria,
 	defer cancel()
 	last := uint32(len(sel.snapshot.lines))
 	lastUID := sel.snapshot.next() - 1
-	q := compile(criteria, last, lastUID, sel.saved)
+	compiler := compiler{lastSeq: last, lastUID: lastUID, saved: sel.saved}
+	q := compiler.compile(criteria)
+	if compiler.nodes > maxCriteria {
+		return nil, no(imap.ResponseCodeLimit, "This search has too many criteria; ask in parts")
+	}
+	done, err := s.server.searchSlot(ctx)
+	if err != nil {
+		return nil, s.fail("search", err)
+	}
+	defer done()
 	var seqs, uids spans
 	all := make([]int, last)
 	for i := range all {
@@ -96,22 +106,32 @@ type query struct {
 	larger, smaller       int64
 	headers               []imap.SearchCriteriaHeaderField
 	body, text            []string
-	not                   []*query
+	and, not              []*query
 	or                    [][2]*query
 	content               bool // the message has to be read
 }
 
-// compile prepares criteria, with * resolved.
-func compile(c *imap.SearchCriteria, lastSeq, lastUID uint32, saved spans) *query {
+// maxCriteria bounds what one SEARCH asks of each message (T18).
+const maxCriteria = 1000
+
+// compiler makes queries of criteria.
+type compiler struct {
+	lastSeq, lastUID uint32 // what * stands for
+	saved            spans
+	nodes            int // queries made, less those that cancelled out
+}
+
+func (x *compiler) compile(c *imap.SearchCriteria) *query {
+	x.nodes++
 	q := &query{
 		since: c.Since, before: c.Before, sentSince: c.SentSince, sentBefore: c.SentBefore,
 		larger: c.Larger, smaller: c.Smaller,
 	}
 	for _, set := range c.SeqNum {
-		q.seqs = append(q.seqs, resolve(set, lastSeq, saved))
+		q.seqs = append(q.seqs, resolve(set, x.lastSeq, x.saved))
 	}
 	for _, set := range c.UID {
-		q.uids = append(q.uids, resolve(set, lastUID, saved))
+		q.uids = append(q.uids, resolve(set, x.lastUID, x.saved))
 	}
 	for _, f := range c.Flag {
 		q.addFlag(f, &q.has, &q.keywords, &q.recent)
@@ -131,14 +151,32 @@ func compile(c *imap.SearchCriteria, lastSeq, lastUID uint32, saved spans) *quer
 	q.content = len(q.headers)+len(q.body)+len(q.text) > 0 || !q.sentSince.IsZero() || !q.sentBefore.IsZero() ||
 		q.larger != 0 || q.smaller != 0
 	for i := range c.Not {
-		n := compile(&c.Not[i], lastSeq, lastUID, saved)
-		q.not, q.content = append(q.not, n), q.content || n.content
+		n := x.compile(&c.Not[i])
+		if n.bare() && len(n.and) == 0 && len(n.not) == 1 {
+			q.and = append(q.and, n.not[0]) // NOT NOT x is x
+			x.nodes--
+		} else {
+			q.not = append(q.not, n)
+		}
+		q.content = q.content || n.content
 	}
 	for i := range c.Or {
-		a, b := compile(&c.Or[i][0], lastSeq, lastUID, saved), compile(&c.Or[i][1], lastSeq, lastUID, saved)
+		a, b := x.compile(&c.Or[i][0]), x.compile(&c.Or[i][1])
 		q.or, q.content = append(q.or, [2]*query{a, b}), q.content || a.content || b.content
 	}
+	if q.bare() && len(q.and) == 1 && len(q.not) == 0 {
+		x.nodes--
+		return q.and[0]
+	}
+	x.nodes += len(c.Header) + len(c.Body) + len(c.Text) + len(q.keywords) + len(q.noKeywords)
 	return q
+}
+
+// bare reports whether q says nothing but what is in and and not.
+func (q *query) bare() bool {
+	b := *q
+	b.and, b.not, b.content = nil, nil, false
+	return reflect.DeepEqual(b, query{})
 }
 
 func (q *query) addFlag(f imap.Flag, bits *routing.Flags, keywords *[]string, recent *bool) {
@@ -183,6 +221,11 @@ func (q *query) matches(c *candidate) (bool, error) {
 	ok, err := q.matchesContent(c)
 	if !ok || err != nil {
 		return false, err
+	}
+	for _, a := range q.and {
+		if ok, err := a.matches(c); !ok || err != nil {
+			return false, err
+		}
 	}
 	for _, n := range q.not {
 		if ok, err := n.matches(c); ok || err != nil {
@@ -231,6 +274,9 @@ func (q *query) matchesLine(c *candidate) bool {
 		if recent := sel.recent.contains(l.uid); q.recent && !recent || q.notRecent && recent {
 			return false
 		}
+	}
+	if q.since.IsZero() && q.before.IsZero() {
+		return true
 	}
 	return within(l.when().In(c.pass.session.server.location()), q.since, q.before)
 }

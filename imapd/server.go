@@ -1,9 +1,11 @@
 package imapd
 
 import (
+	"context"
 	"crypto/tls"
 	"log/slog"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -38,6 +40,7 @@ type Server struct {
 	waiting  map[netip.Prefix]int // of them those that have not logged in
 	sessions map[string]int       // of them those of an account
 	told     map[int64]uint32     // by mailbox: the first UID that no session was told of
+	slots    chan struct{}        // see searchSlot
 }
 
 // Limits bound what clients may ask for. A zero field takes the default beside it.
@@ -93,4 +96,21 @@ func (s *Server) location() *time.Location {
 		return time.UTC
 	}
 	return s.Location
+}
+
+// searchSlot waits until a search may begin, and returns what to call when it is
+// done. Half of the processors are left to all else (T18).
+func (s *Server) searchSlot(ctx context.Context) (done func(), err error) {
+	s.mu.Lock()
+	if s.slots == nil {
+		s.slots = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
+	}
+	slots := s.slots
+	s.mu.Unlock()
+	select {
+	case slots <- struct{}{}:
+		return func() { <-slots }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }

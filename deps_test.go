@@ -51,7 +51,6 @@ const depsRules = `
 	golang.org/x/crypto < pgp, routing, store, cmd/postern;
 	golang.org/x/net < routing, relay;
 	golang.org/x/sync < routing, smtpd, imapd, relay, store, internal/mailtest;
-	golang.org/x/time < smtpd, imapd, relay, routing;
 	github.com/pelletier/go-toml/v2, github.com/spf13/cobra, golang.org/x/term,
 	github.com/prometheus/client_golang < cmd/postern;
 
@@ -59,7 +58,8 @@ const depsRules = `
 	# behind anyone's back.
 	net, net/http, net/smtp, os, os/exec, database/sql, log, syscall
 		!< internal/message, dsn, routing;
-	net, net/http, os, os/exec, database/sql, log, log/slog !< pgp;
+	# pgp looks for keys on the web, and does nothing else outside.
+	os, os/exec, database/sql, log, log/slog !< pgp;
 	# The only SQL is in the store.
 	database/sql !< smtpd, imapd, relay, internal/mailtest;
 	net, net/http !< store;

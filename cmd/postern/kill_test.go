@@ -85,6 +85,7 @@ func (l *ledger) promised() int {
 // that got its 250 is accounted for, nothing starts twice, and no more copies are sent
 // twice than were under way.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	const clients, kills = 20, 2
 	messages := 1000
 	if testing.Short() {

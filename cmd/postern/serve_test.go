@@ -24,6 +24,7 @@ import (
 // TestServe runs the gateway as an operator does: a configuration, an account, and
 // signals.
 func TestServe(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := writeSelfSigned(dir, "localhost", time.Now()); err != nil {
 		t.Fatal(err)

@@ -82,7 +82,7 @@ func (db *DB) RemoveCert(ctx context.Context, address, fingerprint string) error
 }
 
 // rank orders certificates, the best first.
-const rank = "CASE source WHEN 'pinned' THEN 0 WHEN 'confirmed' THEN 1 ELSE 2 END, created DESC, fingerprint"
+const rank = "CASE source WHEN 'pinned' THEN 0 WHEN 'confirmed' THEN 1 WHEN 'fetched' THEN 2 ELSE 3 END, created DESC, fingerprint"
 
 // ListCerts returns all certificates, by address and the best first.
 func (db *DB) ListCerts(ctx context.Context) ([]Cert, error) {
@@ -101,12 +101,12 @@ func (db *DB) ListCerts(ctx context.Context) ([]Cert, error) {
 	return all, nil
 }
 
-// Certs returns the certificates on file for the address, the best first: those for the
+// Certs returns the certificates on file for the address that may be used, the best first: those for the
 // address itself before those for its domain, and then by Source.
 func (db *DB) Certs(ctx context.Context, a routing.Address) ([][]byte, error) {
 	var certs [][]byte
 	err := db.reading(ctx, func(q querier) error {
-		rows, err := q.query("SELECT public FROM certs WHERE address IN (?1, ?2) ORDER BY address <> ?1, "+rank, a.Key(), "*@"+a.ASCIIDomain())
+		rows, err := q.query("SELECT public FROM certs WHERE address IN (?1, ?2) AND source IN ('pinned', 'confirmed', 'fetched') ORDER BY address <> ?1, "+rank, a.Key(), "*@"+a.ASCIIDomain())
 		certs, err = collect(rows, err, func(row scanner) (b []byte, err error) {
 			err = row.Scan(&b)
 			return b, err

@@ -35,10 +35,10 @@ CREATE TABLE bodies (
   CHECK ((data IS NULL) <> (file IS NULL))
 ) STRICT;
 
-CREATE TABLE certs (
+CREATE TABLE "certs" (
   address     TEXT    NOT NULL,                -- routing.Address.Key, or "*@domain"
   fingerprint TEXT    NOT NULL CHECK (fingerprint <> ''),
-  source      TEXT    NOT NULL CHECK (source IN ('pinned', 'confirmed', 'fetched')),
+  source      TEXT    NOT NULL CHECK (source IN ('pinned', 'confirmed', 'fetched', 'pending', 'revoked')),
   created     INTEGER NOT NULL,
   public      BLOB    NOT NULL,
   PRIMARY KEY (address, fingerprint)
@@ -92,6 +92,8 @@ CREATE TABLE deliveries (
   CHECK (state NOT IN ('relayed', 'delivered', 'read', 'acked') OR relayed IS NOT NULL)
 ) STRICT;
 
+CREATE INDEX deliveries_held ON deliveries (address) WHERE state = 'held';
+
 CREATE INDEX deliveries_queued ON deliveries (priority, due) WHERE state = 'queued';
 
 CREATE INDEX deliveries_sending ON deliveries (due) WHERE state = 'sending';
@@ -138,6 +140,15 @@ CREATE INDEX events_delivery ON events (delivery);
 CREATE TABLE garbage (
   file TEXT PRIMARY KEY
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE lookups (
+  address TEXT    PRIMARY KEY,                 -- routing.Address.Key
+  next    INTEGER NOT NULL,                    -- no other before this
+  failing INTEGER NOT NULL CHECK (failing IN (0, 1)),
+  reason  TEXT    NOT NULL                     -- for people: why nothing was found, '' where something was
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX lookups_next ON lookups (next);
 
 CREATE TABLE mailboxes (
   id           INTEGER PRIMARY KEY AUTOINCREMENT,

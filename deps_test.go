@@ -35,11 +35,14 @@ const depsRules = `
 	dsn < routing;
 	routing < smtpd, imapd, relay, store;
 
+	# Keys on file and on the web, for the gateway as a whole.
+	routing, pgp < keyring;
+
 	# For tests, and the world behind "postern local".
 	dsn, pgp < internal/mailtest;
 
 	# The binary knows everyone, nobody knows it.
-	smtpd, imapd, relay, store, internal/mailtest < cmd/postern;
+	smtpd, imapd, relay, store, keyring, internal/mailtest < cmd/postern;
 
 	# Other people's code stays in the room it was taken for: docs/dependencies.md.
 	github.com/emersion/go-sasl < github.com/emersion/go-smtp, github.com/emersion/go-imap/v2;

@@ -174,7 +174,7 @@ func (l *localRun) swaks(to string, args ...string) string {
 
 // TestEndToEnd does what a newcomer does, with the real programs.
 func TestEndToEnd(t *testing.T) {
-	mailtest.Need(t, "swaks", "curl", "gpg", "mbsync", "msmtp", "python3", "nc")
+	mailtest.Need(t, "swaks", "curl", "gpg", "mbsync", "msmtp", "python3", "nc", "neomutt", "script")
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	l := startLocal(t, filepath.Join(t.TempDir(), "data"))
 	defer l.stop()
@@ -185,6 +185,7 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("cancelled", l.testCancelled)
 	t.Run("device", l.testDevice)
 	t.Run("mbsync", l.testMbsync)
+	t.Run("neomutt", l.testNeomutt)
 	t.Run("msmtp", func(t *testing.T) { l.with(t).testMsmtp() })
 	t.Run("smtplib", func(t *testing.T) { l.with(t).testSmtplib() })
 	t.Run("metrics", func(t *testing.T) { l.with(t).testMetrics() })
@@ -388,6 +389,26 @@ SyncState *
 		if got := maildir(t, filepath.Join(here, folder)); !strings.Contains(got, want) {
 			t.Errorf("%s as mbsync got it lacks %s:\n%s", folder, want, got)
 		}
+	}
+}
+
+// testNeomutt opens a status folder in a mail program, and saves what it shows.
+func (l *localRun) testNeomutt(t *testing.T) {
+	l = l.with(t)
+	home := t.TempDir()
+	shown := filepath.Join(home, "shown")
+	config := fmt.Sprintf("set certificate_file=%s\nset ssl_force_tls=yes\nset imap_user=alice\nset imap_pass=%q\n"+
+		"set folder=imaps://%s/\nset spoolfile=imaps://%s/Status/Failed\nset header_cache=\"\"\nset wait_key=no\n",
+		l.path("tls/cert.pem"), l.password("alice"), l.at["imaps"], l.at["imaps"])
+	file := filepath.Join(home, "muttrc")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l.shell("", []string{"HOME=" + home, "TERM=xterm"}, "script", "-qec",
+		fmt.Sprintf(`neomutt -n -F %s -e 'push "<pipe-message>cat > %s<enter><quit>"'`, file, shown), "/dev/null")
+	text, err := os.ReadFile(shown)
+	if err != nil || !strings.Contains(string(text), "Subject: The boiler") || !strings.Contains(string(text), "5.1.1") {
+		t.Errorf("neomutt shows (error %v):\n%s", err, text)
 	}
 }
 

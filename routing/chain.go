@@ -58,7 +58,7 @@ func Plan(r *Recipient, ds []Delivery, now time.Time) Decision {
 // fate follows from the deliveries alone. A chain is open while some delivery may
 // still move it, or a step may still start.
 func fate(r *Recipient, ds []Delivery) Fate {
-	if _, ok := reached(r, ds); ok {
+	if reached(r, ds) {
 		return Satisfied
 	}
 	var expired, cancelled, standby, relayed bool
@@ -92,14 +92,14 @@ func fate(r *Recipient, ds []Delivery) Fate {
 	return Exhausted
 }
 
-// reached returns the step of a delivery that has met the goal.
-func reached(r *Recipient, ds []Delivery) (n int, ok bool) {
+// reached reports whether a delivery has met the goal.
+func reached(r *Recipient, ds []Delivery) bool {
 	for i := range ds {
 		if r.Goal.Met(ds[i].State) {
-			return ds[i].Step, true
+			return true
 		}
 	}
-	return -1, false
+	return false
 }
 
 // step returns the deliveries of step n.
@@ -311,13 +311,18 @@ func (p *planner) startNext() {
 // wrapUp ends what a settled chain does not need any more. Addresses tried in
 // parallel with the one that reached the goal are still served.
 func (p *planner) wrapUp() {
-	served, _ := reached(p.r, p.ds)
+	served := map[int]bool{}
+	for i := range p.ds {
+		if d := &p.ds[i]; p.r.Goal.Met(d.State) {
+			served[d.Step] = true
+		}
+	}
 	for i := range p.ds {
 		d := &p.ds[i]
 		switch {
 		case d.State == Standby:
 			p.command(d, EventUnneeded, "")
-		case (d.State == Held || d.State == Queued) && d.Step != served:
+		case (d.State == Held || d.State == Queued) && !served[d.Step]:
 			p.command(d, EventUnneeded, "")
 		}
 	}

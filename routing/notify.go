@@ -152,7 +152,7 @@ func (p *planner) told(d *Delivery) bool {
 // standDown tells those who have a copy that somebody has acknowledged it, where the
 // policy says so.
 func (p *planner) standDown() {
-	if _, acked := reached(p.r, p.ds); !acked || p.r.Goal != GoalAcked || !p.r.Terms.StandDown {
+	if p.r.Goal != GoalAcked || !p.r.Terms.StandDown || !reached(p.r, p.ds) {
 		return
 	}
 	for i := range p.ds {

@@ -131,7 +131,7 @@ func statusFields(body []byte, own map[string]bool) (about map[string]string, gr
 		if _, again := target[name]; again {
 			last = ""
 		} else {
-			target[name] = strings.TrimSpace(value)
+			target[name] = strings.TrimSpace(cut(value, 4*maxDiagnostic))
 		}
 	}
 	flush()

@@ -138,7 +138,7 @@ func (d *document) tell(kind Kind, read func(string) []Recipient) Report {
 	for i := range rcpts {
 		r := &rcpts[i]
 		r.Kind = kind
-		r.Final, r.Original = cut(r.Final, maxName), cut(r.Original, maxName)
+		r.Final, r.Original = cut(oneLine(r.Final), maxName), cut(oneLine(r.Original), maxName)
 		r.Diagnostic = cut(oneLine(r.Diagnostic), maxDiagnostic)
 		told, code, ok := FindStatus(r.Diagnostic)
 		if !ok && byWords(r.Diagnostic, 0).IsZero() && len(rcpts) == 1 {

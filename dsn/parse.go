@@ -34,6 +34,7 @@ func Parse(raw []byte) Report {
 	if r.Kind != KindReply && r.OriginalMessageID == "" {
 		r.OriginalMessageID = d.originalID()
 	}
+	r.OriginalMessageID = cut(oneLine(r.OriginalMessageID), maxName)
 	r.Text = cut(oneLine(d.words[:min(len(d.words), 8*maxExcerpt)]), maxExcerpt)
 	return r
 }
@@ -87,13 +88,11 @@ func readReceipt(d *document) (Report, bool) {
 	if l == nil || !d.report && !d.machine() {
 		return Report{}, false
 	}
-	message, _ := statusFields(l.body(), receiptFields)
-	get := func(name string) string { return message[name] }
-	g := Recipient{Original: typedValue(get("original-recipient")), Final: typedValue(get("final-recipient")), Kind: KindReceipt}
-	g.Original, g.Final = cleanAddress(g.Original), cleanAddress(g.Final)
+	f, _ := statusFields(l.body(), receiptFields)
+	g := Recipient{Original: typedAddressOf(f["original-recipient"]), Final: typedAddressOf(f["final-recipient"]), Kind: KindReceipt}
 	return Report{
-		Kind: KindReceipt, Recipients: []Recipient{g}, ReportingMTA: receiptHost(get("mdn-gateway"), get("reporting-ua")),
-		OriginalMessageID: firstID(get("original-message-id")), Disposition: disposition(get("disposition")),
+		Kind: KindReceipt, Recipients: []Recipient{g}, ReportingMTA: receiptHost(f["mdn-gateway"], f["reporting-ua"]),
+		OriginalMessageID: firstID(f["original-message-id"]), Disposition: disposition(f["disposition"]),
 	}, true
 }
 

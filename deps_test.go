@@ -34,6 +34,7 @@ const depsRules = `
 	# The domain, and the spokes around it. None imports another.
 	dsn < routing;
 	routing < smtpd, imapd, relay, store;
+	routing, pgp < keyring;
 
 	# Keys on file and on the web, for the gateway as a whole.
 	routing, pgp < keyring;
@@ -53,7 +54,7 @@ const depsRules = `
 	github.com/mattn/go-sqlite3, github.com/pressly/goose/v3 < store;
 	golang.org/x/crypto < pgp, routing, store, cmd/postern;
 	golang.org/x/net < routing, relay;
-	golang.org/x/sync < routing, smtpd, imapd, relay, store, internal/mailtest;
+	golang.org/x/sync < routing, smtpd, imapd, relay, store, keyring, internal/mailtest;
 	github.com/pelletier/go-toml/v2, github.com/spf13/cobra, golang.org/x/term,
 	github.com/prometheus/client_golang < cmd/postern;
 

@@ -29,7 +29,7 @@ type Server struct {
 
 	// Location is the time zone of the times people read; nil is UTC.
 	Location *time.Location
-	// Now is the clock; nil is time.Now. Deadlines of connections follow it.
+	// Now is the clock, and must be set. Deadlines of connections follow it.
 	Now func() time.Time
 	// Log is where faults go; nil is slog.Default.
 	Log    *slog.Logger
@@ -77,12 +77,7 @@ func orDefault[T int | int64 | time.Duration](v *T, def T) {
 	}
 }
 
-func (s *Server) now() time.Time {
-	if s.Now == nil {
-		return time.Now()
-	}
-	return s.Now()
-}
+func (s *Server) now() time.Time { return s.Now() }
 
 func (s *Server) log() *slog.Logger {
 	if s.Log == nil {

@@ -18,19 +18,34 @@ func (c *Config) Security(a Address, asked Security) Security {
 	if !ok || level == "" {
 		level = Require
 	}
-	if securityRank[asked] > securityRank[level] {
-		return asked
-	}
-	return level
+	return stronger(level, asked)
 }
 
-var securityRank = map[Security]int{Plain: 1, Signed: 2, Require: 3}
+// refusesKeyless reports whether a message that cannot be sealed for a is refused.
+func (c *Config) refusesKeyless(a Address) bool {
+	refuse, ok := c.Keyless[a.ASCIIDomain()]
+	if !ok {
+		refuse = c.Keyless["*"]
+	}
+	return refuse
+}
+
+// stronger returns the stronger of two levels.
+func stronger(a, b Security) Security {
+	if securityRank[b] > securityRank[a] {
+		return b
+	}
+	return a
+}
+
+var securityRank = map[Security]int{Plain: 1, Signed: 2, Prefer: 3, Require: 4}
 
 // Status codes of outcomes that no remote side spoke (RFC 3463).
 var (
-	storedStatus   = dsn.Status{Class: 2, Subject: 1, Detail: 5}
-	noKeyStatus    = dsn.Status{Class: 5, Subject: 7, Detail: 5}
-	internalStatus = dsn.Status{Class: 4, Subject: 3, Detail: 0}
+	storedStatus     = dsn.Status{Class: 2, Subject: 1, Detail: 5}
+	noKeyStatus      = dsn.Status{Class: 5, Subject: 7, Detail: 5}
+	keyPendingStatus = dsn.Status{Class: 4, Subject: 7, Detail: 5}
+	internalStatus   = dsn.Status{Class: 4, Subject: 3, Detail: 0}
 )
 
 // clean makes text from outside fit for headers, logs and people: one line, no

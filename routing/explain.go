@@ -177,6 +177,8 @@ func (x *explainer) sealing(a Address) string {
 	switch x.cfg.Security(a, x.p.Encrypt) {
 	case Require:
 		return "(sealed)"
+	case Prefer:
+		return "(sealed if there is a key, else in clear)"
 	case Signed:
 		return "(in clear, signed)"
 	}

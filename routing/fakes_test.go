@@ -284,6 +284,7 @@ func (seals) Unwrap(context string, sealed []byte) ([]byte, error) {
 
 // hop is a next hop whose domains behave by name.
 type hop struct {
+	answer  func(*Parcel) Outcome // for the domains that are not known by name; nil: they take everything
 	mu      sync.Mutex
 	parcels []sentParcel
 }
@@ -302,9 +303,16 @@ func (h *hop) Send(_ context.Context, p *Parcel) []Outcome {
 	h.parcels = append(h.parcels, sentParcel{p.From.String(), p.To[0].Address.String(), p.To[0], raw.String()})
 	switch p.To[0].Address.Domain {
 	case "refuse.test":
-		return []Outcome{{Verdict: Refused, Code: 550, Text: "no such user", Remote: "mx.refuse.test[192.0.2.1]:25"}}
+		return []Outcome{{Verdict: Refused, Code: 550, Status: notFound, Text: "no such user", Remote: "mx.refuse.test[192.0.2.1]:25"}}
 	case "defer.test":
 		return []Outcome{{Verdict: Deferred, Code: 451}}
+	case "dsn.test":
+		return []Outcome{{Verdict: Sent, Code: 250, DSN: true}}
+	case "login.test":
+		return []Outcome{{Verdict: Misconfigured, Code: 535, Phase: "auth", Text: "who are you?"}}
+	}
+	if h.answer != nil {
+		return []Outcome{h.answer(p)}
 	}
 	return []Outcome{{Verdict: Sent, Code: 250}}
 }
@@ -333,7 +341,7 @@ type gateway struct {
 
 func newGateway(t *testing.T) *gateway {
 	t.Helper()
-	level := Level{Retry: Schedule{{For: time.Minute}}, Patience: time.Hour, Window: 5 * 24 * time.Hour}
+	level := Level{Retry: Schedule{{For: time.Minute}}, Patience: time.Hour, Warn: 30 * time.Minute, Window: 5 * 24 * time.Hour}
 	cfg := &Config{Hostname: "gw.test", ReturnDomain: "return.gw.test", LocalDomains: []string{"gw.test"}, Levels: map[string]Level{},
 		AddressTags: true, SubjectTags: true, DedupWindow: time.Hour}
 	for _, p := range priorityNames {
@@ -341,7 +349,7 @@ func newGateway(t *testing.T) *gateway {
 	}
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	s, h, tk := newMemory(time.Now), new(hop), tokens("a secret of thirty-two bytes long")
-	for _, d := range []string{"ok.test", "bounce.test", "refuse.test", "defer.test", "gw.test"} {
+	for _, d := range []string{"ok.test", "bounce.test", "refuse.test", "defer.test", "dsn.test", "login.test", "gw.test"} {
 		s.certs[d] = [][]byte{[]byte(d)}
 	}
 	s.owners["ops@gw.test"], s.owners["alice@gw.test"] = "ops", "alice"
@@ -357,12 +365,19 @@ func newGateway(t *testing.T) *gateway {
 // submit sends a message as alice, from her address here or from elsewhere.
 func (g *gateway) submit(t *testing.T, from, raw string, to ...string) Receipt {
 	t.Helper()
+	return g.send(t, func(*Submission) {}, from, raw, to...)
+}
+
+// send is submit with the parameters of SMTP.
+func (g *gateway) send(t *testing.T, edit func(*Submission), from, raw string, to ...string) Receipt {
+	t.Helper()
 	s := &Submission{Account: Account{Name: "alice", MaxPriority: 9, Addresses: []Address{mustAddress(t, from)}},
 		Client: Client{Addr: netip.MustParseAddr("192.0.2.7"), HELO: "desk.test", TLS: "TLS1.3", Auth: true},
 		From:   mustAddress(t, from), Raw: []byte(strings.ReplaceAll(raw, "\n", "\r\n")), At: time.Now()}
 	for _, a := range to {
 		s.To = append(s.To, Envelope{Address: mustAddress(t, a)})
 	}
+	edit(s)
 	got, err := g.gate.Submit(t.Context(), s)
 	if err != nil {
 		t.Fatalf("submit: %v", err)

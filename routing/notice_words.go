@@ -53,8 +53,8 @@ func group(t *Task) dsn.Group {
 	if g.Action == "delayed" && d.State != Held {
 		g.WillRetryUntil = d.Started.Add(d.Terms.Patience)
 	}
-	switch {
-	case g.Action == "failed" && d.Failure == ClassExpired:
+	switch gaveUp := d.Last.Verdict == Deferred || d.Last.Verdict == Unknown; {
+	case g.Action == "failed" && (d.Failure == ClassExpired || g.Status.IsZero() && gaveUp):
 		g.Status = expiredStatus
 	case g.Status.IsZero(), g.Action != "failed" && g.Status.Class != defaultStatus[g.Action].Class:
 		g.Status = defaultStatus[g.Action]
@@ -62,15 +62,23 @@ func group(t *Task) dsn.Group {
 	return g
 }
 
+// maxOriginal is the longest Original-Recipient there can be, in octets: two parts of
+// an address at their longest, and a type (RFC 5321 section 4.5.3.1).
+const maxOriginal = 336
+
 // originalRecipient is what the sender called the recipient: ORCPT decoded (RFC 3464
 // section 2.3.1), or the address itself where the notice is about an alternate.
 func originalRecipient(t *Task) string {
-	if t.Recipient.ORCPT == "" {
-		if t.Delivery.Step > 0 && t.Kind != ToldOther {
-			return t.Recipient.Address.String()
-		}
-		return ""
+	if original := decodeORCPT(t); original != "" && len(original) <= maxOriginal {
+		return original
 	}
+	if t.Delivery.Step > 0 && t.Kind != ToldOther {
+		return t.Recipient.Address.String()
+	}
+	return ""
+}
+
+func decodeORCPT(t *Task) string {
 	kind, address, typed := strings.Cut(t.Recipient.ORCPT, ";")
 	if !typed {
 		return clean(decodeXtext(t.Recipient.ORCPT))

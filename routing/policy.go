@@ -21,6 +21,8 @@ type Config struct {
 	Policies      map[string]Named    // for Postern-Policy
 	Rules         []Rule              // in order; the first that gives a value wins, value by value
 	Domains       map[string]Security // by domain in lower case as A-label, "*" for the rest
+	Accounts      map[string]Security // by account: the least for all that it sends; "" and absent ask for nothing
+	Keyless       map[string]bool     // by domain likewise: what cannot be sealed for it is refused at submission
 	NeutralSubj   string              // outer Subject; "" keeps the original's
 	Location      *time.Location      // for times shown to people; nil: UTC
 	Stamp         StampFields         // configured minimum
@@ -82,6 +84,7 @@ type Security string
 const (
 	Plain   Security = "none"    // as it came; only the configuration can say so
 	Signed  Security = "sign"    // in clear, signed
+	Prefer  Security = "prefer"  // sealed where there is a key, in clear where there is none; only the configuration can say so
 	Require Security = "require" // sealed, or not at all
 )
 

@@ -275,32 +275,6 @@ func (r *Runner) ownFields(job *Job) ([]byte, error) {
 	return h.Bytes(), nil
 }
 
-// entity makes the MIME entity of the copy, its header included: sealed for the
-// address; in clear, where the configuration says so for its domain, or where it
-// is a notice, which holds no content.
-func (r *Runner) entity(ctx context.Context, job *Job) (entity []byte, sealed bool, o Outcome) {
-	m, id := job.Message, string(job.Message.ID)
-	level := r.Config.Security(job.Delivery.Address, job.Recipient.Terms.Encrypt)
-	if level != Require {
-		return r.clear(job, level)
-	}
-	certs, err := r.Keys.Certs(ctx, job.Delivery.Address)
-	if err != nil {
-		return nil, false, r.internal(job, "look up keys", err)
-	}
-	contentType, body, err := r.Sealer.Copy(id, m.Data, m.Key, job.Delivery.Address.Key(), certs, r.Now())
-	var missing interface{ NoKey() string }
-	switch {
-	case err == nil:
-		return mimeEntity(contentType, body), true, Outcome{}
-	case errors.As(err, &missing) && m.Notice && job.Recipient.Terms.Encrypt != Require:
-		return r.clear(job, Plain)
-	case errors.As(err, &missing):
-		return nil, false, Outcome{Verdict: NoKey, Status: noKeyStatus, Text: missing.NoKey(), Phase: "key"}
-	}
-	return nil, false, r.internal(job, "seal copy", err)
-}
-
 // clear makes the entity of a copy that leaves in clear.
 func (r *Runner) clear(job *Job, level Security) ([]byte, bool, Outcome) {
 	content, err := r.Sealer.Open(string(job.Message.ID), job.Message.Data, job.Message.Key)

@@ -30,6 +30,7 @@ type Gate struct {
 	Ledger Ledger
 	Sealer Sealer
 	Vault  Vault
+	Keys   Readiness // nil: whether there are keys shows when a copy is sent
 	Tokens *Tokens
 	Now    func() time.Time
 	Rand   io.Reader
@@ -86,6 +87,9 @@ func (g *Gate) submit(ctx context.Context, s *Submission) (Receipt, error) {
 	}
 	policy, err := ParsePolicy(s, h, g.Config)
 	if err != nil {
+		return Receipt{}, err
+	}
+	if err := g.checkKeys(ctx, policy); err != nil {
 		return Receipt{}, err
 	}
 	now := g.Now().UTC()

@@ -153,12 +153,11 @@ func (s *Stamp) Text(loc *time.Location) string {
 		}
 		return t.In(loc).Format("2006-01-02 15:04:05 -0700")
 	}
-	b.WriteString(wrap("", "This message came through the gateway "+Plain(s.Gateway)+", which adds:"))
+	b.WriteString(wrap("", "The gateway "+Plain(s.Gateway)+" passed this message on, and adds:"))
 	b.WriteString("\r\n")
+	line("Account", s.Account)
 	if s.Sequence > 0 {
-		line("Number", fmt.Sprintf("%d of the account %s", s.Sequence, s.Account))
-	} else {
-		line("Account", s.Account)
+		line("Number", fmt.Sprintf("%d of this account", s.Sequence))
 	}
 	line("Device", s.Device)
 	line("Location", s.Location)

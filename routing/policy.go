@@ -239,7 +239,7 @@ func (p *parser) parse() *Policy {
 	}
 	c := &p.control
 	policy := &Policy{
-		Encrypt: c.encrypt, Dedup: c.dedup, Supersedes: p.supersedes(), Subject: p.subject,
+		Encrypt: stronger(c.encrypt, p.cfg.Accounts[p.s.Account.Name]), Dedup: c.dedup, Supersedes: p.supersedes(), Subject: p.subject,
 		addressTags: p.cfg.AddressTags, subjectTag: subjectTag,
 	}
 	policy.Priority, policy.Source = p.priority()

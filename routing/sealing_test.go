@@ -1,0 +1,181 @@
+package routing
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+)
+
+// keyPending is an error of keyring: a changed key waits for a person.
+type keyPending string
+
+func (e keyPending) Error() string      { return string(e) }
+func (e keyPending) KeyPending() string { return string(e) }
+
+// locks is a keyring whose answer is known by domain; others have a key.
+type locks struct {
+	*memory
+	faults map[string]error
+}
+
+func (l locks) Certs(ctx context.Context, a Address) ([][]byte, error) {
+	if err := l.faults[a.ASCIIDomain()]; err != nil {
+		if _, none := err.(noKey); none {
+			return nil, nil
+		}
+		return nil, err
+	}
+	return l.memory.Certs(ctx, a)
+}
+
+func (l locks) Ready(_ context.Context, a Address) error { return l.faults[a.ASCIIDomain()] }
+
+// faults are the answers of the keyring in the tests below.
+func faults() map[string]error {
+	return map[string]error{
+		"none.test":    noKey("no key is on file"),
+		"changed.test": keyPending("another key waits to be confirmed"),
+		"unknown.test": errors.New("the directory does not answer"),
+	}
+}
+
+// TestLevels goes through how a copy leaves: by its domain's level, what the sender asked
+// for, and what is known of its key.
+func TestLevels(t *testing.T) {
+	for _, test := range []struct {
+		domain Security
+		asked  string // Postern-Encrypt
+		to     string
+		want   string // the state, or how it left
+	}{
+		{Require, "", "ok.test", "sealed"},
+		{Require, "", "none.test", "failed"},
+		{Require, "", "changed.test", "held"},
+		{Require, "", "unknown.test", "queued"},
+		{Prefer, "", "ok.test", "sealed"},
+		{Prefer, "", "none.test", "clear"},
+		{Prefer, "sign", "none.test", "signed"},
+		{Prefer, "require", "none.test", "failed"},
+		{Prefer, "", "changed.test", "held"},
+		{Prefer, "", "unknown.test", "queued"},
+		{Signed, "", "ok.test", "signed"},
+		{Signed, "require", "none.test", "failed"},
+		{Plain, "", "ok.test", "clear"},
+		{Plain, "sign", "ok.test", "signed"},
+		{Plain, "require", "ok.test", "sealed"},
+		{Plain, "require", "changed.test", "held"},
+	} {
+		t.Run(string(test.domain)+" "+test.asked+" "+test.to, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newGateway(t)
+				g.runner.Config.Domains = map[string]Security{"*": test.domain, "gw.test": Require}
+				g.runner.Keys = locks{g.memory, faults()}
+				g.run(t)
+				raw := "Subject: Hello\n\nCanary\n"
+				if test.asked != "" {
+					raw = "Postern-Encrypt: " + test.asked + "\n" + raw
+				}
+				g.submit(t, "alice@gw.test", raw, "x@"+test.to)
+				synctest.Wait()
+				got := strings.Fields(g.states())[1]
+				for _, p := range g.hop.parcels {
+					switch {
+					case strings.Contains(p.raw, "sealed for"):
+						got = "sealed"
+					case strings.Contains(p.raw, "multipart/signed"):
+						got = "signed"
+					case strings.Contains(p.raw, "Canary"):
+						got = "clear"
+					}
+				}
+				if got != test.want {
+					t.Errorf("it is %s, want %s", got, test.want)
+				}
+				if test.want == "held" || test.want == "failed" || test.want == "queued" {
+					for _, p := range g.hop.parcels {
+						if strings.Contains(p.raw, "Canary") {
+							t.Errorf("the content left:\n%s", p.raw)
+						}
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestRefuseKeyless: where the configuration says so, what cannot be sealed for anybody in
+// a chain is refused before it is taken.
+func TestRefuseKeyless(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		keyless map[string]bool
+		domains map[string]Security
+		header  string
+		to      []string
+		status  string // "" for taken
+	}{
+		{"taken by default", nil, nil, "", []string{"x@none.test"}, ""},
+		{"a key", map[string]bool{"*": true}, nil, "", []string{"x@ok.test"}, ""},
+		{"no key", map[string]bool{"*": true}, nil, "", []string{"x@none.test"}, "5.7.5"},
+		{"one of two", map[string]bool{"*": true}, nil, "", []string{"x@ok.test", "x@none.test"}, "5.7.5"},
+		{"another domain's rule", map[string]bool{"*": true, "none.test": false}, nil, "", []string{"x@none.test"}, ""},
+		{"not known yet", map[string]bool{"*": true}, nil, "", []string{"x@unknown.test"}, "4.7.5"},
+		{"a changed key", map[string]bool{"*": true}, nil, "", []string{"x@changed.test"}, "5.7.5"},
+		{"an alternate with a key", map[string]bool{"*": true}, nil, "Postern-Alternate: y@ok.test\n", []string{"x@none.test"}, ""},
+		{"an alternate without", map[string]bool{"*": true}, nil, "Postern-Alternate: y@none.test\n", []string{"x@none.test"}, "5.7.5"},
+		{"an alternate not known yet", map[string]bool{"*": true}, nil, "Postern-Alternate: y@unknown.test\n", []string{"x@none.test"}, "4.7.5"},
+		{"needs no key", map[string]bool{"*": true}, map[string]Security{"*": Signed}, "", []string{"x@none.test"}, ""},
+		{"needs one because it was asked", map[string]bool{"*": true}, map[string]Security{"*": Signed}, "Postern-Encrypt: require\n", []string{"x@none.test"}, "5.7.5"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			g := newGateway(t)
+			g.gate.Config.Keyless = test.keyless
+			if test.domains != nil {
+				g.gate.Config.Domains = test.domains
+			}
+			g.gate.Keys = locks{g.memory, faults()}
+			s := &Submission{Account: Account{Name: "alice", MaxPriority: 9, Addresses: []Address{mustAddress(t, "alice@gw.test")}},
+				Client: Client{Addr: netip.MustParseAddr("192.0.2.7"), Auth: true}, From: mustAddress(t, "alice@gw.test"),
+				Raw: []byte(strings.ReplaceAll(test.header+"Subject: Hello\n\nCanary\n", "\n", "\r\n")), At: g.gate.Now()}
+			for _, to := range test.to {
+				s.To = append(s.To, Envelope{Address: mustAddress(t, to)})
+			}
+			_, err := g.gate.Submit(t.Context(), s)
+			var refusal *Refusal
+			switch {
+			case test.status == "" && err != nil, test.status != "" && !errors.As(err, &refusal):
+				t.Fatalf("%v, want %q", err, test.status)
+			case test.status == "":
+				return
+			case refusal.Status != test.status || refusal.Code/100 != int(test.status[0]-'0'):
+				t.Errorf("%d %s %s, want %s", refusal.Code, refusal.Status, refusal.Text, test.status)
+			}
+			if len(g.messages) > 0 || len(g.voids) > 0 {
+				t.Errorf("%d messages were taken, the numbers %d drawn", len(g.messages), g.voids)
+			}
+		})
+	}
+}
+
+// TestAccountLevel: an account can be held to more than its messages ask for, never to less.
+func TestAccountLevel(t *testing.T) {
+	for _, test := range []struct {
+		account Security
+		asked   string
+		want    Security
+	}{{"", "", ""}, {Require, "", Require}, {Signed, "", Signed}, {Signed, "require", Require}, {Require, "sign", Require}} {
+		g := newGateway(t)
+		g.gate.Config.Accounts = map[string]Security{"alice": test.account, "bob": Require}
+		raw := "Subject: Hello\n\nCanary\n"
+		if test.asked != "" {
+			raw = "Postern-Encrypt: " + test.asked + "\n" + raw
+		}
+		g.submit(t, "alice@gw.test", raw, "x@ok.test")
+		if got := g.recipients[0].Terms.Encrypt; got != test.want {
+			t.Errorf("account %q, asked %q: %q, want %q", test.account, test.asked, got, test.want)
+		}
+	}
+}

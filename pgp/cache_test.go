@@ -90,6 +90,21 @@ func TestKeyCacheHit(t *testing.T) {
 	}
 }
 
+// TestSealerUsable: it says what the function says, and what it found serves Copy.
+func TestSealerUsable(t *testing.T) {
+	s := newSealer(t)
+	expired := newKey(t, "a@example.org", seconds(time.Hour), nil).public
+	for name, cert := range map[string][]byte{"good": keyOf(t, "a").public, "expired": expired, "none": nil, "no key": []byte("\x99\x00hello")} {
+		got, want := s.Usable(cert, noon), Usable(cert, noon)
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
+	}
+	if len(s.keys.young) != 1 {
+		t.Errorf("%d keys are remembered, want the good one", len(s.keys.young))
+	}
+}
+
 // TestKeyCacheBounded: what was used last stays, and the whole never grows over two
 // generations.
 func TestKeyCacheBounded(t *testing.T) {

@@ -147,3 +147,9 @@ func readBody(md *openpgp.MessageDetails, b []byte, limit int64) ([]byte, error)
 	}
 	return w.Bytes(), nil
 }
+
+// Usable returns nil if messages can be encrypted with the certificate at now, and else a
+// *NoKeyError. It is the function of that name, remembered together with what Copy needs.
+func (s *Sealer) Usable(public []byte, now time.Time) error {
+	return usable(func() (*packet.PublicKey, error) { return s.keys.encryptionKey(public, "", now) })
+}

@@ -61,10 +61,14 @@ func lax(now time.Time) *packet.Config {
 // Usable returns nil if messages can be encrypted with the certificate at now, and
 // else a *NoKeyError.
 func Usable(public []byte, now time.Time) error {
-	_, err := guard(func() (*packet.PublicKey, error) {
+	return usable(func() (*packet.PublicKey, error) {
 		_, key, err := selectKey(public, "", now)
 		return key, err
 	})
+}
+
+func usable(find func() (*packet.PublicKey, error)) error {
+	_, err := guard(find)
 	var none *NoKeyError
 	if err != nil && !errors.As(err, &none) {
 		return &NoKeyError{Reason: "the key cannot be used: " + err.Error()}

@@ -50,8 +50,16 @@ type Client struct {
 	// Own are the addresses this gateway itself listens at: an MX there is a loop.
 	Own []netip.Addr
 
+	// Concurrency is how many messages may be on their way to one server, or to the
+	// servers of one domain while they are looked up, at once; 0: 20. An eighth of it
+	// is kept for what is urgent. It should be less than the number of those who call
+	// Send, so that one slow server cannot hold up the mail for all others.
+	Concurrency int
+
 	Timeouts Timeouts
 	Log      *slog.Logger // at level Debug, one line for each server tried; nil: none
+
+	pool pool
 }
 
 // Smarthost is a server that takes mail for every domain.
@@ -121,6 +129,10 @@ var _ routing.Relay = (*Client)(nil)
 // one outcome for each, in order. A server with troubles of its own is followed by
 // the next one; an answer for the message or the address ends the try. When ctx
 // ends, Send returns at once.
+//
+// Messages for one server share connections. Where too many are on their way to it
+// and do not move, or where it failed a moment ago, the outcome is Deferred, and
+// comes soon.
 func (c *Client) Send(ctx context.Context, p *routing.Parcel) []routing.Outcome {
 	l := newLetter(p)
 	if err := l.survey(); err != nil {
@@ -139,27 +151,17 @@ const maxTries = 10
 
 // deliver tries the servers of one way until each of its targets has an outcome.
 func (c *Client) deliver(ctx context.Context, w way, l *letter) {
-	hops, out := c.hops(ctx, w)
+	hops, out := c.hops(ctx, w, l.Priority)
 	if out.Verdict != 0 {
 		l.settle(w.targets, out)
 		return
 	}
-	tries := 0
+	e := &errand{client: c, letter: l, targets: w.targets}
 	for _, h := range hops {
-		if tries >= maxTries || ctx.Err() != nil {
+		if !e.goesOn(ctx) {
 			break
 		}
-		addrs, trouble := c.addresses(ctx, h)
-		out = graver(out, trouble)
-		for _, addr := range addrs {
-			if tries++; tries > maxTries || ctx.Err() != nil {
-				break
-			}
-			out = graver(out, c.try(ctx, server{h, addr}, l, w.targets))
-			if len(l.pending(w.targets)) == 0 {
-				return
-			}
-		}
+		out = graver(out, e.call(ctx, h))
 	}
 	if out.Verdict == 0 {
 		out = calledOff(context.Cause(ctx))
@@ -167,23 +169,103 @@ func (c *Client) deliver(ctx context.Context, w way, l *letter) {
 	l.settle(w.targets, out)
 }
 
-// try has one conversation with one server. It settles the targets that got an
-// answer, and returns the server's trouble as the outcome for all others.
-func (c *Client) try(ctx context.Context, s server, l *letter, targets []int) (trouble routing.Outcome) {
-	conn, err := c.connect(ctx, s)
-	if err != nil {
-		return c.logged(ctx, judgeConnect(s, err))
+// errand is a letter on its way to the servers of some of its targets.
+type errand struct {
+	client  *Client
+	letter  *letter
+	targets []int
+	tries   int
+}
+
+// pending returns the targets without an outcome.
+func (e *errand) pending() []int { return e.letter.pending(e.targets) }
+
+// goesOn reports whether another address is to be tried.
+func (e *errand) goesOn(ctx context.Context) bool {
+	return ctx.Err() == nil && e.tries < maxTries && len(e.pending()) > 0
+}
+
+// maxReused is how many open connections are tried before one is opened.
+const maxReused = 3
+
+// call hands the letter to one server, at whichever of its addresses. It settles the
+// targets that got an answer, and returns the server's trouble as the outcome for
+// all others.
+func (e *errand) call(ctx context.Context, h hop) (trouble routing.Outcome) {
+	v, away := e.client.enter(ctx, h.key(), e.letter.Priority)
+	if v == nil {
+		return e.client.logged(ctx, away)
 	}
-	defer conn.close()
-	if err := conn.hello(); err != nil {
-		return c.logged(ctx, conn.judge(err))
-	}
-	for len(l.pending(targets)) > 0 {
-		if err := conn.transaction(l, l.pending(targets)); err != nil {
-			return c.logged(ctx, conn.judge(err))
+	defer e.client.exit(v)
+	for range maxReused {
+		conn, away := v.board(ctx)
+		switch {
+		case away.Verdict != 0:
+			return e.client.logged(ctx, away)
+		case conn == nil:
+			return e.open(ctx, v, h)
+		}
+		// A connection that others opened may end at any time, for reasons that say
+		// nothing of the next one. What the letter has no outcome for by then has not
+		// been taken.
+		trouble = e.ride(ctx, v, conn)
+		if !e.goesOn(ctx) {
+			return trouble
 		}
 	}
-	conn.quit()
+	return e.open(ctx, v, h)
+}
+
+// open hands the letter to a server over a new connection.
+func (e *errand) open(ctx context.Context, v *visit, h hop) routing.Outcome {
+	addrs, trouble := e.client.addresses(ctx, h)
+	answered := false
+	for _, addr := range addrs {
+		if !e.goesOn(ctx) {
+			break
+		}
+		e.tries++
+		conn, silence := e.client.introduce(ctx, server{h, addr})
+		if conn == nil {
+			trouble = graver(trouble, e.client.logged(ctx, silence))
+			continue
+		}
+		answered = true
+		v.opened(conn)
+		trouble = graver(trouble, e.ride(ctx, v, conn))
+	}
+	if !answered && ctx.Err() == nil {
+		v.settled(trouble)
+	}
+	return trouble
+}
+
+// introduce opens a connection to one address of a server and takes it to the point
+// where it can carry messages.
+func (c *Client) introduce(ctx context.Context, s server) (*conn, routing.Outcome) {
+	conn, err := c.connect(ctx, s)
+	if err != nil {
+		return nil, judgeConnect(s, err)
+	}
+	release := conn.bind(ctx)
+	defer release()
+	if err := conn.hello(); err != nil {
+		defer conn.close()
+		return nil, conn.judge(conn.phase, err)
+	}
+	return conn, routing.Outcome{}
+}
+
+// ride sends the letter over conn, which was taken for v.
+func (e *errand) ride(ctx context.Context, v *visit, conn *conn) (trouble routing.Outcome) {
+	defer v.alight(conn)
+	release := conn.bind(ctx)
+	defer release()
+	for len(e.pending()) > 0 {
+		if trouble = conn.transaction(e.letter, e.pending()); trouble.Verdict != 0 {
+			return e.client.logged(ctx, trouble)
+		}
+	}
 	return routing.Outcome{}
 }
 

@@ -8,15 +8,19 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"net/textproto"
 	"sync/atomic"
 	"time"
 )
 
-// conn is one connection to a server. Each step sets phase, under which a failure
-// is judged, and arms the watch; once the connection is broken it stays so.
+// conn is one connection to a server. Its hello is said once, by whoever opened it;
+// then it carries transactions, several at a time where the server's extensions
+// allow it. Once the connection is broken it stays so.
 //
 // Writing a command (put), sending what was written (flush) and reading a reply
-// (await) are apart, so that several commands can be sent in one flight.
+// (await) are apart, so that several commands can be sent in one flight. turns has
+// those who share the connection write one after the other, and read in the same
+// order.
 type conn struct {
 	client *Client
 	server server
@@ -26,14 +30,21 @@ type conn struct {
 	cur        net.Conn // raw, or TLS over it
 	r          *bufio.Reader
 	w          *bufio.Writer
-	phase      string
+	phase      string // of the hello
 	tlsVersion string
 	ext        extensions
-	spent      bool // the server refused in the middle of a message: good for nothing more
 
-	watch *time.Timer // breaks the connection off when a phase takes too long
-	stop  func() bool // ends the watch over the context
-	cause atomic.Pointer[error]
+	watch   *time.Timer // breaks the connection off when a phase takes too long
+	writing *time.Timer // … when a flight does, while another transaction reads
+	cause   atomic.Pointer[error]
+
+	turns  textproto.Pipeline
+	begun  atomic.Int64 // transactions whose turn to write has come
+	ended  atomic.Int64 // transactions whose replies have been read
+	clean  atomic.Bool  // the server has no transaction open, going by the last one
+	proven atomic.Bool  // the server answers one flight as it should, and did so lately
+
+	berth // guarded by the pool
 }
 
 // grace is how long a goodbye may take, and how long a server that broke off is
@@ -42,7 +53,7 @@ const grace = time.Second
 
 var errTimeout = errors.New("no answer in time")
 
-// connect dials a server. The connection breaks off as soon as ctx ends.
+// connect dials a server. Whoever uses the connection binds it to a context.
 func (c *Client) connect(ctx context.Context, s server) (*conn, error) {
 	t := c.Timeouts.withDefaults()
 	dctx, cancel := context.WithTimeout(ctx, t.Connect)
@@ -59,10 +70,17 @@ func (c *Client) connect(ctx context.Context, s server) (*conn, error) {
 		return nil, err
 	}
 	conn := &conn{client: c, server: s, t: t, raw: raw, phase: phaseConnect}
+	conn.clean.Store(true)
 	conn.use(raw)
-	conn.watch = time.AfterFunc(t.Greeting, func() { conn.breakOff(errTimeout) })
-	conn.stop = context.AfterFunc(ctx, func() { conn.breakOff(context.Cause(ctx)) })
+	late := func() { conn.breakOff(errTimeout) }
+	conn.watch, conn.writing = time.AfterFunc(t.Greeting, late), time.AfterFunc(t.Block, late)
+	conn.writing.Stop()
 	return conn, nil
+}
+
+// bind has the connection break off as soon as ctx ends, until release is called.
+func (c *conn) bind(ctx context.Context) (release func() bool) {
+	return context.AfterFunc(ctx, func() { c.breakOff(context.Cause(ctx)) })
 }
 
 // use makes nc carry the conversation. What was received before and not yet read
@@ -83,9 +101,12 @@ func (c *conn) breakOff(cause error) {
 // close releases what c holds.
 func (c *conn) close() {
 	c.watch.Stop()
-	c.stop()
+	c.writing.Stop()
 	c.raw.Close()
 }
+
+// broken reports whether c can carry nothing more.
+func (c *conn) broken() bool { return c.cause.Load() != nil }
 
 // quit says goodbye to a server that did all that was asked of it. Its answer
 // would tell nothing, so that it is not waited for.
@@ -132,13 +153,17 @@ func (c *conn) await() (reply, error) {
 	return rep, nil
 }
 
-// command sends one command and reads the reply, within d.
-func (c *conn) command(phase string, d time.Duration, line string) (reply, error) {
+// ask sends one command of the hello and reads the reply, within d.
+func (c *conn) ask(phase string, d time.Duration, line string) (reply, error) {
 	c.phase = phase
+	return c.command(d, line)
+}
+
+// command sends one command and reads the reply, within d.
+func (c *conn) command(d time.Duration, line string) (reply, error) {
 	c.arm(d)
-	// A reply that is there before its command is not its answer.
-	if n := c.r.Buffered(); n > 0 {
-		return reply{}, malformed("%d bytes that nobody asked for", n)
+	if err := c.unasked(); err != nil {
+		return reply{}, err
 	}
 	if err := c.put(line); err != nil {
 		return reply{}, err
@@ -149,10 +174,19 @@ func (c *conn) command(phase string, d time.Duration, line string) (reply, error
 	return c.await()
 }
 
+// unasked is the error for a reply that is there before its command: it is not the
+// answer.
+func (c *conn) unasked() error {
+	if n := c.r.Buffered(); n > 0 {
+		return malformed("%d bytes that nobody asked for", n)
+	}
+	return nil
+}
+
 // afterwards looks, when a write fails, for what the server said before it closed
 // the connection: a 421 most often.
 func (c *conn) afterwards(err error) (reply, error) {
-	if c.cause.Load() != nil {
+	if c.broken() {
 		return reply{}, err
 	}
 	c.arm(grace)

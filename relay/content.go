@@ -13,8 +13,9 @@ import (
 // The server is listened to all the while: one that answers before the dot has not
 // answered to it. If it refuses, that is its answer, and the rest need not be sent;
 // anything else is a broken protocol (T25).
-func (c *conn) content(l *letter) (reply, error) {
-	if _, err := l.Body.Seek(0, io.SeekStart); err != nil {
+func (x *exchange) content() (reply, error) {
+	c := x.conn
+	if _, err := x.l.Body.Seek(0, io.SeekStart); err != nil {
 		return reply{}, &contentError{fmt.Errorf("rewind content: %w", err)}
 	}
 	spoke := make(chan struct{})
@@ -26,7 +27,7 @@ func (c *conn) content(l *letter) (reply, error) {
 			c.r.Peek(1)
 		}()
 	}
-	rep, err := c.sendContent(l.Body, spoke)
+	rep, err := x.sendContent(x.l.Body, spoke)
 	if err != nil {
 		c.raw.Close() // so that nothing of it can be taken for a message, and the listener ends
 	}
@@ -36,21 +37,24 @@ func (c *conn) content(l *letter) (reply, error) {
 
 var errSpoke = errors.New("the server spoke before the final dot")
 
-func (c *conn) sendContent(body io.Reader, spoke <-chan struct{}) (reply, error) {
-	err := c.writeContent(body, spoke)
+func (x *exchange) sendContent(body io.Reader, spoke <-chan struct{}) (reply, error) {
+	c := x.conn
+	x.phase = phaseData
+	err := x.writeContent(body, spoke)
 	var fault *contentError
 	switch {
 	case errors.As(err, &fault):
 		return reply{}, err
 	case err != nil:
-		return c.early(err, spoke)
+		return x.early(err, spoke)
 	}
-	c.phase = phaseDot
+	x.phase, x.sent = phaseDot, true
 	c.arm(c.t.Block)
 	c.w.WriteString(".\r\n")
 	if err := c.flush(); err != nil {
 		return reply{}, err
 	}
+	x.release()
 	c.arm(c.t.Dot)
 	<-spoke
 	rep, err := c.await()
@@ -62,7 +66,8 @@ func (c *conn) sendContent(body io.Reader, spoke <-chan struct{}) (reply, error)
 
 // writeContent writes and flushes all but the final dot. The deadline is that of a
 // block, whatever the size of the message.
-func (c *conn) writeContent(body io.Reader, spoke <-chan struct{}) error {
+func (x *exchange) writeContent(body io.Reader, spoke <-chan struct{}) error {
+	c := x.conn
 	var k lineChecker
 	emit := func(piece []byte, starts bool) error {
 		// RFC 5321 section 4.5.2.
@@ -74,7 +79,7 @@ func (c *conn) writeContent(body io.Reader, spoke <-chan struct{}) error {
 		_, err := c.w.Write(piece)
 		return err
 	}
-	buf := make([]byte, blockSize)
+	buf := x.l.block()
 	for {
 		n, rerr := body.Read(buf)
 		c.arm(c.t.Block)
@@ -119,8 +124,9 @@ func markContent(err error) error {
 
 // early makes of a connection that failed before the final dot what the server
 // said about it, if anything.
-func (c *conn) early(err error, spoke <-chan struct{}) (reply, error) {
-	if c.cause.Load() != nil {
+func (x *exchange) early(err error, spoke <-chan struct{}) (reply, error) {
+	c := x.conn
+	if c.broken() {
 		return reply{}, err
 	}
 	c.arm(grace)
@@ -129,7 +135,7 @@ func (c *conn) early(err error, spoke <-chan struct{}) (reply, error) {
 	var said *replyError
 	switch {
 	case rerr == nil && rep.class() >= 4:
-		c.spent = true
+		x.spent = true
 		return rep, nil
 	case rerr == nil:
 		return reply{}, malformed("the reply %d before the end of the message", rep.code)

@@ -37,11 +37,11 @@ type world struct {
 
 	scripts map[string][]*mailtest.Script // by "address:port"
 	dialled []string
-	visits  []*visit
+	visits  []*conversation
 }
 
-// visit is one connection to a server. Its fields are set when done is closed.
-type visit struct {
+// conversation is one connection to a server. Its fields are set when done is closed.
+type conversation struct {
 	played *mailtest.Played
 	fault  error
 	done   chan struct{}
@@ -97,7 +97,7 @@ func (w *world) dial(_ context.Context, _, address string) (net.Conn, error) {
 	}
 	w.scripts[address] = queue[1:]
 	client, server := mailtest.Pipe()
-	v := &visit{done: make(chan struct{})}
+	v := &conversation{done: make(chan struct{})}
 	w.visits = append(w.visits, v)
 	go func() {
 		defer close(v.done)

@@ -34,6 +34,7 @@ var (
 	needsUTF8    = dsn.Status{Class: 5, Subject: 6, Detail: 7} // RFC 6531 section 3.5
 
 	internalTrouble = dsn.Status{Class: 4, Subject: 3, Detail: 0}
+	congestion      = dsn.Status{Class: 4, Subject: 4, Detail: 5}
 	noAnswer        = dsn.Status{Class: 4, Subject: 4, Detail: 1}
 	badConnection   = dsn.Status{Class: 4, Subject: 4, Detail: 2}
 	dnsTrouble      = dsn.Status{Class: 4, Subject: 4, Detail: 3}
@@ -62,21 +63,28 @@ func (e *loopError) Error() string {
 	return e.name + " calls itself by the name of this gateway: mail loops"
 }
 
+// endedError is what another transaction on the connection ended it for.
+type endedError struct{ cause error }
+
+func (e *endedError) Error() string { return e.cause.Error() }
+
+func (e *endedError) Unwrap() error { return e.cause }
+
 // contentError says that the content changed since it was surveyed, or cannot be
 // read; the fault is ours.
 type contentError struct{ error }
 
 func (e *contentError) Unwrap() error { return e.error }
 
-// judge says what it means that err ended the conversation in the phase c is in:
-// the outcome of every target that had no answer by then.
+// judge says what it means that err ended the conversation in phase: the outcome
+// of every target that had no answer by then.
 //
 //	greeting to auth  any failure is the server's own trouble: Deferred, but
 //	                  Misconfigured where our smarthost refuses what we configured
 //	mail to data      421, a broken protocol, silence, loss: Deferred
 //	dot               a broken protocol: Deferred; silence, loss: Unknown
-func (c *conn) judge(err error) routing.Outcome {
-	o := routing.Outcome{Verdict: routing.Deferred, Remote: c.server.String(), Phase: c.phase, TLS: c.tlsVersion}
+func (c *conn) judge(phase string, err error) routing.Outcome {
+	o := routing.Outcome{Verdict: routing.Deferred, Remote: c.server.String(), Phase: phase, TLS: c.tlsVersion}
 	own := c.server.smarthost != nil
 	var said *replyError
 	var broke *malformedError
@@ -103,8 +111,8 @@ func (c *conn) judge(err error) routing.Outcome {
 		o.Status, o.Text = noSecurity, policy.fault
 		o.Verdict = ownFault(own)
 	default:
-		o.Status, o.Text = badConnection, c.lossText(err)
-		if c.phase == phaseDot {
+		o.Status, o.Text = badConnection, c.lossText(phase, err)
+		if phase == phaseDot {
 			o.Verdict = routing.Unknown
 		}
 	}
@@ -130,9 +138,10 @@ func refusesUs(r reply) bool {
 }
 
 // answer is the outcome of targets whose message or address the server answered
-// for in the phase c is in.
-func (c *conn) answer(r reply) routing.Outcome {
-	o := routing.Outcome{Code: r.code, Status: statusOf(r), Text: r.text(), Remote: c.server.String(), Phase: c.phase, TLS: c.tlsVersion}
+// for in the phase x is in.
+func (x *exchange) answer(r reply) routing.Outcome {
+	c := x.conn
+	o := routing.Outcome{Code: r.code, Status: statusOf(r), Text: r.text(), Remote: c.server.String(), Phase: x.phase, TLS: c.tlsVersion}
 	switch {
 	case r.class() == 2:
 		o.Verdict = routing.Sent
@@ -148,8 +157,8 @@ func (c *conn) answer(r reply) routing.Outcome {
 
 // refusal is the outcome where we do not even ask, as the server's EHLO leaves no
 // doubt.
-func (c *conn) refusal(s dsn.Status, text string) routing.Outcome {
-	return routing.Outcome{Verdict: routing.Refused, Status: s, Text: text, Remote: c.server.String(), Phase: c.phase, TLS: c.tlsVersion}
+func (x *exchange) refusal(s dsn.Status, text string) routing.Outcome {
+	return routing.Outcome{Verdict: routing.Refused, Status: s, Text: text, Remote: x.server.String(), Phase: x.phase, TLS: x.tlsVersion}
 }
 
 // statusOf returns the enhanced status code of r, or the one that says no more
@@ -170,18 +179,18 @@ func softened(r reply) dsn.Status {
 }
 
 // lossText says in our words how the connection ended.
-func (c *conn) lossText(err error) string {
+func (c *conn) lossText(phase string, err error) string {
 	cause := c.cause.Load()
 	switch {
 	case cause != nil && errors.Is(*cause, errTimeout):
 		return "no answer in time"
-	case cause != nil:
+	case cause != nil && !errors.As(*cause, new(*endedError)):
 		return callText(*cause)
 	case isTimeout(err):
 		return "no answer in time"
-	case c.phase == phaseTLS:
+	case phase == phaseTLS:
 		return "TLS handshake: " + sanitise([]byte(err.Error()))
-	case c.phase == phaseDot:
+	case phase == phaseDot:
 		return "connection lost after the final dot: the server may have the message"
 	}
 	return "connection lost"

@@ -13,10 +13,15 @@ import (
 // letter is a parcel under way. An outcome with verdict 0 is still to come.
 type letter struct {
 	*routing.Parcel
-	size     int64 // octets of the content, line ends included
-	eightBit bool  // some octet of the content is above 127
+	size     int64  // octets of the content, line ends included
+	eightBit bool   // some octet of the content is above 127
+	small    []byte // the content, where it is small enough to be sent by BDAT
 	outcomes []routing.Outcome
 }
+
+// smallContent is how much content is sent before its recipients were accepted:
+// about what a connection takes without waiting for the other end.
+const smallContent = 128 << 10
 
 func newLetter(p *routing.Parcel) *letter {
 	return &letter{Parcel: p, outcomes: make([]routing.Outcome, len(p.To))}
@@ -48,6 +53,9 @@ func (l *letter) settleAll(o routing.Outcome) {
 	}
 }
 
+// block returns a buffer for reading the content.
+func (l *letter) block() []byte { return make([]byte, min(blockSize, max(l.Size+1, 4<<10))) }
+
 // survey reads the content once before anyone is dialled: what must not leave is
 // found where it costs nothing.
 func (l *letter) survey() error {
@@ -58,13 +66,21 @@ func (l *letter) survey() error {
 		return fmt.Errorf("rewind content: %w", err)
 	}
 	var k lineChecker
-	buf := make([]byte, blockSize)
+	buf := l.block()
+	if l.Size <= smallContent {
+		l.small = make([]byte, 0, max(l.Size, 0))
+	}
 	for {
 		n, err := l.Body.Read(buf)
+		if l.small != nil {
+			l.small = append(l.small, buf[:n]...)
+		}
 		if err := k.check(buf[:n], nil); err != nil {
 			return err
 		}
-		l.size += int64(n)
+		if l.size += int64(n); l.size > smallContent {
+			l.small = nil
+		}
 		if errors.Is(err, io.EOF) {
 			break
 		}

@@ -75,7 +75,7 @@ func (s server) String() string {
 
 // hops returns the servers to try for w, in order. Where there is no hope of any,
 // the outcome says why.
-func (c *Client) hops(ctx context.Context, w way) ([]hop, routing.Outcome) {
+func (c *Client) hops(ctx context.Context, w way, priority routing.Priority) ([]hop, routing.Outcome) {
 	mode := cmp.Or(c.TLS, TLSOpportunistic)
 	switch {
 	case w.route != "":
@@ -96,7 +96,15 @@ func (c *Client) hops(ctx context.Context, w way) ([]hop, routing.Outcome) {
 		}
 		return []hop{{name: literal, port: port, tls: mode, foreign: true}}, routing.Outcome{}
 	}
+	v, away := c.enter(ctx, key{name: w.domain, lookup: true}, priority)
+	if v == nil {
+		return nil, away
+	}
+	defer c.exit(v)
 	names, out := c.exchangers(ctx, w.domain)
+	if ctx.Err() == nil {
+		v.settled(out)
+	}
 	if out.Verdict == 0 && len(names) == 0 {
 		return []hop{{name: w.domain, port: port, tls: mode, foreign: true, implicit: true}}, out
 	}

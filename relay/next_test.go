@@ -120,7 +120,9 @@ func TestT24(t *testing.T) {
 					t.Errorf("%s, dialled %q, want %s", summary(out), w.dialled, tt.want)
 				}
 			}
-			c.AllowPrivate, w.dialled = true, nil
+			w.dialled = nil
+			c = w.client()
+			c.Own, c.AllowPrivate = ip("198.51.100.25"), true
 			out := c.Send(t.Context(), parcel("s@gw.test", "\r\n", "a@x.test"))[0]
 			if dialled := len(w.dialled) > 0; dialled == slices.Contains(c.Own, netip.MustParseAddr(tt.addr)) {
 				t.Errorf("with AllowPrivate: %s, dialled %q", summary(out), w.dialled)

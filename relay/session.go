@@ -68,10 +68,10 @@ func unwelcome(r reply) error {
 // ehlo introduces us, and falls back to HELO for servers of before 1995.
 func (c *conn) ehlo() error {
 	name := c.localName()
-	rep, err := c.command(phaseHello, c.t.Hello, "EHLO "+name)
+	rep, err := c.ask(phaseHello, c.t.Hello, "EHLO "+name)
 	if err == nil && rep.class() == 5 {
 		c.ext = nil
-		rep, err = c.command(phaseHello, c.t.Hello, "HELO "+name)
+		rep, err = c.ask(phaseHello, c.t.Hello, "HELO "+name)
 		rep.lines = rep.lines[:min(len(rep.lines), 1)]
 	}
 	if err != nil {
@@ -111,7 +111,7 @@ func (c *conn) startTLS() error {
 		c.phase = phaseTLS
 		return &policyError{"the server does not offer STARTTLS, which is required here"}
 	}
-	rep, err := c.command(phaseTLS, c.t.Hello, "STARTTLS")
+	rep, err := c.ask(phaseTLS, c.t.Hello, "STARTTLS")
 	if err != nil {
 		return err
 	}
@@ -185,7 +185,7 @@ func (c *conn) authenticate(client sasl.Client) error {
 		line += " " + base64.StdEncoding.EncodeToString(initial)
 	}
 	for {
-		rep, err := c.command(phaseAuth, c.t.Auth, line)
+		rep, err := c.ask(phaseAuth, c.t.Auth, line)
 		if err != nil {
 			return err
 		}

@@ -24,6 +24,7 @@ import (
 //	S* 1000000 "x"         the same, that many times; the client may go away meanwhile
 //	C: EHLO *              the client must say this line; * stands for anything
 //	B:                     the client sends content, up to the lone dot
+//	BDAT:                  the client says BDAT and LAST, and sends content behind it
 //	T:                     the TLS handshake
 //	T!                     the TLS handshake, which the client must break off
 //	close                  the server closes the connection
@@ -66,7 +67,7 @@ func ParseScript(name string, text []byte) (*Script, error) {
 		case "!":
 			s.Notes = append(s.Notes, strings.TrimSpace(rest))
 			continue
-		case "S:", "C:", "B:", "T:", "T!", "close", "reset", "stall":
+		case "S:", "C:", "B:", "BDAT:", "T:", "T!", "close", "reset", "stall":
 		case "S=":
 			st.text, err = strconv.Unquote(strings.TrimSpace(rest))
 			st.n = 1
@@ -134,6 +135,8 @@ func (p *player) do(st step) (done bool, err error) {
 		content, err := readContent(p.r, maxContent)
 		p.played.Content = append(p.played.Content, content)
 		return false, err
+	case "BDAT:":
+		return false, p.chunk()
 	case "T:":
 		conn := tls.Server(p.raw, p.config)
 		if err := conn.Handshake(); err != nil {
@@ -175,6 +178,24 @@ func (p *player) expect(pattern string) error {
 	p.played.Lines = append(p.played.Lines, said)
 	if !glob(pattern, said) {
 		return fmt.Errorf("the client said %q instead of %q", said, pattern)
+	}
+	return nil
+}
+
+// chunk reads BDAT and the content behind it (RFC 3030 section 2).
+func (p *player) chunk() error {
+	if err := p.expect("BDAT * LAST"); err != nil {
+		return err
+	}
+	size, err := strconv.Atoi(strings.Fields(p.played.Lines[len(p.played.Lines)-1])[1])
+	if err != nil || size < 0 || size > maxContent {
+		return fmt.Errorf("no size of content: %q", p.played.Lines[len(p.played.Lines)-1])
+	}
+	content := make([]byte, size)
+	n, err := io.ReadFull(p.r, content)
+	p.played.Content = append(p.played.Content, content[:n])
+	if err != nil {
+		return fmt.Errorf("the content ended early: %w", err)
 	}
 	return nil
 }

@@ -8,88 +8,25 @@ import (
 	"postern/routing"
 )
 
-// transaction offers l to the server for the given targets (RFC 5321 section 3.3).
-// It settles those that get an answer, at least one of them, and leaves those
-// pending that the server put off to another transaction. An error speaks of the
-// server: targets that have no outcome by then may be tried elsewhere.
-func (c *conn) transaction(l *letter, targets []int) error {
-	c.phase = phaseMail
-	targets = c.suitable(l, targets)
-	if len(targets) == 0 {
-		return nil
-	}
-	rep, err := c.command(phaseMail, c.t.Mail, c.mailCommand(l))
-	if err != nil {
-		return err
-	}
-	switch rep.class() {
-	case 2:
-	case 4, 5:
-		l.settle(targets, c.answer(rep))
-		return nil
-	default:
-		return unwelcome(rep)
-	}
-	accepted, err := c.recipients(l, targets)
-	if err != nil {
-		return err
-	}
-	if len(accepted) == 0 {
-		_, err := c.command(phaseRcpt, c.t.Rcpt, "RSET")
-		return err
-	}
-	rep, err = c.command(phaseData, c.t.Data, "DATA")
-	switch {
-	case err != nil:
-		return err
-	case rep.code == 354:
-		rep, err = c.content(l)
-		if err != nil && c.phase == phaseDot {
-			// The server may have all of it: nobody else is to be asked.
-			l.settle(accepted, c.judge(err))
-		}
-		if err != nil {
-			return err
-		}
-	case rep.class() < 4:
-		return unwelcome(rep)
-	}
-	c.settleAccepted(l, accepted, rep)
-	if c.spent {
-		return &replyError{rep}
-	}
-	return nil
-}
-
-// settleAccepted gives the answer to the message to all targets it was sent for.
-func (c *conn) settleAccepted(l *letter, accepted []int, rep reply) {
-	for _, i := range accepted {
-		o := c.answer(rep)
-		// RFC 3461 section 6.2.1: with NEVER, or nothing asked, there is nothing to
-		// be reported.
-		o.DSN = o.Verdict == routing.Sent && c.ext.has("DSN") && l.To[i].Notify&^routing.NotifyNever != 0
-		l.settle([]int{i}, o)
-	}
-}
-
 // suitable settles the targets that the server cannot serve, going by its EHLO,
 // and returns the others.
-func (c *conn) suitable(l *letter, targets []int) []int {
+func (x *exchange) suitable(targets []int) []int {
+	c, l := x.conn, x.l
 	limit := c.ext.size()
 	switch {
 	// RFC 1870 section 6.1: it is not to be tried.
 	case limit > 0 && l.size > limit:
-		l.settle(targets, c.refusal(tooBig, fmt.Sprintf("the message has %d bytes, the server takes at most %d", l.size, limit)))
+		l.settle(targets, x.refusal(tooBig, fmt.Sprintf("the message has %d bytes, the server takes at most %d", l.size, limit)))
 	// RFC 6531 section 3.5.
 	case (l.UTF8 || !isASCII(l.From.Local)) && !c.ext.has("SMTPUTF8"):
-		l.settle(targets, c.refusal(needsUTF8, "the message needs SMTPUTF8, which the server does not offer"))
+		l.settle(targets, x.refusal(needsUTF8, "the message needs SMTPUTF8, which the server does not offer"))
 	// RFC 6152 section 3: what was signed and sealed cannot be recoded here.
 	case l.eightBit && !c.ext.has("8BITMIME"):
-		l.settle(targets, c.refusal(noConversion, "the message has 8-bit content, and the server does not offer 8BITMIME"))
+		l.settle(targets, x.refusal(noConversion, "the message has 8-bit content, and the server does not offer 8BITMIME"))
 	case !c.ext.has("SMTPUTF8"):
 		for _, i := range targets {
 			if !isASCII(l.To[i].Address.Local) {
-				l.settle([]int{i}, c.refusal(needsUTF8, "the address needs SMTPUTF8, which the server does not offer"))
+				l.settle([]int{i}, x.refusal(needsUTF8, "the address needs SMTPUTF8, which the server does not offer"))
 			}
 		}
 	}
@@ -158,26 +95,6 @@ func (c *conn) rcptCommand(l *letter, t routing.Target) string {
 		line += " ORCPT=" + t.ORCPT
 	}
 	return line
-}
-
-// recipients names the targets to the server, and returns those it accepted.
-func (c *conn) recipients(l *letter, targets []int) (accepted []int, err error) {
-	for _, i := range targets {
-		rep, err := c.command(phaseRcpt, c.t.Rcpt, c.rcptCommand(l, l.To[i]))
-		switch {
-		case err != nil:
-			return nil, err
-		case rep.class() == 2:
-			accepted = append(accepted, i)
-		case len(accepted) > 0 && tooMany(rep):
-			// It stays pending; the transaction after this one will name it.
-		case rep.class() >= 4:
-			l.settle([]int{i}, c.answer(rep))
-		default:
-			return nil, unwelcome(rep)
-		}
-	}
-	return accepted, nil
 }
 
 // tooMany reports whether r says that the transaction has recipients enough: RFC

@@ -1,0 +1,367 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"postern/routing"
+)
+
+// maxRecipients is how many recipients one transaction names: what every server
+// must take (RFC 5321 section 4.5.3.1.8), and little enough to be written in one
+// flight while nobody reads the replies (RFC 2920 section 3.1).
+const maxRecipients = 100
+
+// exchange is one transaction on a connection (RFC 5321 section 3.3). There are three
+// ways to hold it, by what the server offers and has shown:
+//
+//	step by step  without PIPELINING: every command waits for the reply before it
+//	to DATA       MAIL, RCPT and DATA in one flight, the content in another
+//	whole         MAIL, RCPT and BDAT with the content in one flight
+//
+// The last is for small content and for a server with CHUNKING that has held an
+// exchange to DATA as it should, and not long ago: content that was sent unasked
+// cannot be taken back, and the 354 is what tells a server that counts its replies
+// from one that does not.
+type exchange struct {
+	*conn
+	l        *letter
+	targets  []int
+	accepted []int
+	putOff   []int // they need another transaction
+	phase    string
+	resets   bool  // the flight begins with RSET
+	refused  bool  // MAIL was
+	spent    bool  // the server refused in the middle of the content: good for nothing more
+	sent     bool  // the server may have all of the content
+	fault    error // why the flight could not be written to its end
+
+	n       int64  // which exchange of the connection it is, 1 for the first
+	release func() // lets the next one write
+}
+
+// transaction offers l to the server for the given targets. It settles those that
+// get an answer, at least one of them, and leaves those pending that the server put
+// off to another transaction. Where the connection ended, the trouble is the
+// outcome of all targets that are still pending: they may be tried elsewhere.
+func (c *conn) transaction(l *letter, targets []int) (trouble routing.Outcome) {
+	x := &exchange{conn: c, l: l, phase: phaseMail}
+	x.targets = x.suitable(targets)
+	x.targets = x.targets[:min(len(x.targets), maxRecipients)]
+	if len(x.targets) == 0 {
+		return routing.Outcome{}
+	}
+	id := c.turns.Next()
+	c.turns.StartRequest(id)
+	x.n = c.begun.Add(1)
+	x.release = sync.OnceFunc(func() { c.turns.EndRequest(id) })
+	defer x.release()
+
+	// The server may be in the middle of a transaction: the last one had nobody
+	// accepted, or failed at BDAT (RFC 3030 section 2), or is not answered yet.
+	x.resets = !x.alone() || !x.clean.Load()
+	whole := x.whole()
+	x.fault = x.open(whole)
+	if whole {
+		x.release()
+	}
+	c.turns.StartResponse(id)
+	defer c.turns.EndResponse(id)
+	return x.finish(x.converse(whole))
+}
+
+// alone reports whether every exchange before x has ended.
+func (x *exchange) alone() bool { return x.ended.Load() == x.n-1 }
+
+// whole reports whether the content may be sent unasked. That of a large message may
+// not: there is little to win, and a server must be able to refuse it half-way.
+func (x *exchange) whole() bool {
+	return x.ext.has("CHUNKING") && x.ext.has("PIPELINING") && x.l.small != nil && x.proven.Load()
+}
+
+// open writes the first flight of the exchange, if there are any flights.
+func (x *exchange) open(whole bool) error {
+	if x.alone() {
+		if err := x.unasked(); err != nil {
+			return err
+		}
+	}
+	if !x.ext.has("PIPELINING") {
+		return nil
+	}
+	x.writing.Reset(x.t.Block)
+	defer x.writing.Stop()
+	lines := []string{x.mailCommand(x.l)}
+	if x.resets {
+		lines = []string{"RSET", x.mailCommand(x.l)}
+	}
+	for _, i := range x.targets {
+		lines = append(lines, x.rcptCommand(x.l, x.l.To[i]))
+	}
+	// RFC 2920 section 3.1: DATA is the last command of a flight.
+	if !whole {
+		lines = append(lines, "DATA")
+	}
+	for _, line := range lines {
+		if err := x.put(line); err != nil {
+			return err
+		}
+	}
+	if whole {
+		return x.writeChunk()
+	}
+	return x.flush()
+}
+
+// converse reads what the server answers, and sends what was not sent by open. An
+// error ends the connection.
+func (x *exchange) converse(whole bool) error {
+	step := x.say
+	if x.ext.has("PIPELINING") {
+		step = x.hear
+	}
+	var broke *malformedError
+	var content *contentError
+	if errors.As(x.fault, &broke) || errors.As(x.fault, &content) {
+		return x.fault
+	}
+	x.clean.Store(false)
+	if x.resets {
+		rep, err := step(phaseMail, "RSET")
+		if err != nil {
+			return err
+		}
+		if rep.class() != 2 {
+			return unwelcome(rep)
+		}
+	}
+	if err := x.mail(step); err != nil {
+		return err
+	}
+	stepwise := !x.ext.has("PIPELINING")
+	if stepwise && x.refused {
+		x.clean.Store(true)
+		return nil
+	}
+	if err := x.recipients(step); err != nil {
+		return err
+	}
+	switch {
+	case whole:
+		return x.closeWhole()
+	case stepwise && len(x.accepted) == 0:
+		return nil
+	}
+	return x.data(step)
+}
+
+// stepper gets the reply to a command.
+type stepper func(phase, line string) (reply, error)
+
+// say sends a command and waits for its reply.
+func (x *exchange) say(phase, line string) (reply, error) {
+	x.phase = phase
+	return x.command(x.patience(phase), line)
+}
+
+// hear waits for the reply to a command that was sent in a flight. Where the flight
+// was cut short, what the server said before it hung up tells why.
+func (x *exchange) hear(phase, _ string) (reply, error) {
+	x.phase = phase
+	if x.fault == nil {
+		x.arm(x.patience(phase))
+	} else if x.broken() {
+		return reply{}, x.fault
+	} else {
+		x.arm(grace)
+	}
+	rep, err := x.await()
+	if err != nil && x.fault != nil && !errors.As(err, new(*replyError)) {
+		return reply{}, x.fault
+	}
+	return rep, err
+}
+
+func (x *exchange) patience(phase string) time.Duration {
+	switch phase {
+	case phaseMail:
+		return x.t.Mail
+	case phaseRcpt:
+		return x.t.Rcpt
+	case phaseData:
+		return x.t.Data
+	}
+	return x.t.Dot
+}
+
+// mail gets the answer to MAIL.
+func (x *exchange) mail(step stepper) error {
+	rep, err := step(phaseMail, x.mailCommand(x.l))
+	switch {
+	case err != nil:
+		return err
+	case rep.class() == 2:
+		return nil
+	case rep.class() == 3:
+		return unwelcome(rep)
+	}
+	x.l.settle(x.targets, x.answer(rep))
+	x.refused = true
+	return nil
+}
+
+// recipients names the targets to the server, and gathers those it accepts. Where
+// MAIL was refused, nothing that follows it in its flight tells anything.
+func (x *exchange) recipients(step stepper) error {
+	for _, i := range x.targets {
+		rep, err := step(phaseRcpt, x.rcptCommand(x.l, x.l.To[i]))
+		switch {
+		case err != nil:
+			return err
+		case x.refused:
+		case rep.class() == 2:
+			x.accepted = append(x.accepted, i)
+		case len(x.accepted) > 0 && tooMany(rep):
+			x.putOff = append(x.putOff, i)
+		case rep.class() >= 4:
+			x.l.settle([]int{i}, x.answer(rep))
+		default:
+			return unwelcome(rep)
+		}
+	}
+	return nil
+}
+
+// data gets the answer to DATA, and sends the content.
+func (x *exchange) data(step stepper) error {
+	rep, err := step(phaseData, "DATA")
+	switch {
+	case err != nil:
+		return err
+	case rep.code == 354 && len(x.accepted) == 0:
+		return x.loneDot()
+	case rep.code == 354:
+		rep, err = x.content()
+		if err != nil {
+			return err
+		}
+		x.clean.Store(true)
+	case rep.class() < 4:
+		return unwelcome(rep)
+	}
+	x.settleAccepted(rep)
+	if x.spent {
+		return &replyError{rep}
+	}
+	return nil
+}
+
+// loneDot ends content that is for nobody. RFC 2920 section 3.1: a server may say
+// 354 although it accepted no recipient; a lone dot is all it gets.
+func (x *exchange) loneDot() error {
+	x.arm(x.t.Block)
+	if err := x.put("."); err != nil {
+		return err
+	}
+	if err := x.flush(); err != nil {
+		return err
+	}
+	x.release()
+	x.arm(x.t.Dot)
+	_, err := x.await()
+	x.clean.Store(err == nil)
+	return err
+}
+
+// closeWhole gets the answer to BDAT where the content went out unasked. RFC 3030
+// section 2: what was sent for nobody is refused and dropped.
+func (x *exchange) closeWhole() error {
+	phase := phaseDot
+	if !x.sent {
+		phase = phaseData
+	}
+	rep, err := x.hear(phase, "")
+	switch {
+	case err != nil:
+		return err
+	case len(x.accepted) == 0 && rep.class() >= 4:
+		return nil
+	case len(x.accepted) == 0, rep.class() == 3, !x.sent && rep.class() == 2:
+		return unwelcome(rep)
+	}
+	// One reply too many, and the one taken for the answer to BDAT may be that to RCPT.
+	if x.begun.Load() == x.n {
+		if err := x.unasked(); err != nil {
+			return err
+		}
+	}
+	x.clean.Store(rep.class() == 2)
+	x.settleAccepted(rep)
+	return nil
+}
+
+// settleAccepted gives the answer to the message to all targets it was sent for.
+func (x *exchange) settleAccepted(rep reply) {
+	for _, i := range x.accepted {
+		o := x.answer(rep)
+		// RFC 3461 section 6.2.1: with NEVER, or nothing asked, there is nothing to
+		// be reported.
+		o.DSN = o.Verdict == routing.Sent && x.ext.has("DSN") && x.l.To[i].Notify&^routing.NotifyNever != 0
+		x.l.settle([]int{i}, o)
+	}
+}
+
+// finish ends the exchange, and with it the connection if err is not nil.
+func (x *exchange) finish(err error) (trouble routing.Outcome) {
+	x.watch.Stop()
+	defer x.ended.Add(1)
+	if err == nil {
+		// The next exchange must not take for its own what belongs to nobody.
+		if x.begun.Load() == x.n {
+			if stray := x.unasked(); stray != nil {
+				x.breakOff(&endedError{stray})
+			}
+		}
+		x.proven.Store(!x.broken())
+		return routing.Outcome{}
+	}
+	// A 421 to an exchange before this one is the answer to this one, too: RFC 5321
+	// section 3.8.
+	var said *replyError
+	if cause := x.cause.Load(); cause != nil && errors.As(*cause, &said) {
+		err = said
+	}
+	answered := errors.As(err, &said) && said.code == 421
+	if x.sent && !answered && !errors.As(err, new(*malformedError)) {
+		x.phase = phaseDot
+	}
+	trouble = x.judge(x.phase, err)
+	if x.sent && (!answered || x.phase == phaseDot) {
+		// The server may have all of it: nobody else is to be asked.
+		for _, i := range x.targets {
+			if !slices.Contains(x.putOff, i) {
+				x.l.settle([]int{i}, trouble)
+			}
+		}
+	}
+	x.breakOff(&endedError{err})
+	return trouble
+}
+
+// writeChunk sends the content by BDAT (RFC 3030 section 2). The server cannot take
+// the message before it has the last octet.
+func (x *exchange) writeChunk() error {
+	last := len(x.l.small) - 1
+	if err := x.put(fmt.Sprintf("BDAT %d LAST", len(x.l.small))); err != nil {
+		return err
+	}
+	if _, err := x.w.Write(x.l.small[:last]); err != nil {
+		return err
+	}
+	x.sent = true
+	x.w.WriteByte(x.l.small[last])
+	return x.flush()
+}

@@ -4,7 +4,7 @@ GO      ?= go
 FUZZTIME ?= 30s
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: all build check fmt vet staticcheck test tidy vuln size bench fuzz generate clean
+.PHONY: all build check fmt vet staticcheck test tidy vuln size bench torture fuzz generate clean
 
 all: build
 
@@ -40,8 +40,12 @@ vuln:
 		echo "govulncheck: skipped, its database cannot be reached"; \
 	else echo "$$out"; exit 1; fi
 
-bench: ## the benchmarks of every package
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+bench: ## beside Postfix, in about five minutes, then the benchmarks of every package
+	$(GO) run ./bench
+	$(GO) test -short -run '^$$' -bench . -benchtime 200ms -benchmem $$($(GO) list ./... | grep -v /bench)
+
+torture: ## kill -9, faults and the order of writes, at length: prints what it counted
+	$(GO) test ./bench -count=1 -v -timeout 6h -args -long
 
 fuzz: ## every fuzz target for $(FUZZTIME)
 	@for pkg in $$($(GO) list ./...); do \

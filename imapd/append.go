@@ -189,7 +189,7 @@ func (s *session) copyReports(sel *selection, lines []int, dest routing.Mailbox)
 		}
 		l := &sel.snapshot.lines[i]
 		d := routing.Deposit{Flags: l.flags & allFlags &^ routing.FlagDeleted, Date: l.when()}
-		if err := s.seal(&d, m.raw); err != nil {
+		if err := s.seal(&d, m.whole()); err != nil {
 			return nil, err
 		}
 		src, deposits = append(src, l.uid), append(deposits, d)

@@ -33,8 +33,8 @@ func Render(e routing.Entry, view message.Header, loc *time.Location) []byte {
 	boundary := entryBoundary(&e)
 	outer, inner := boundary+"-r", boundary+"-a"
 	var b bytes.Buffer
-	b.Write(entryHeader(&e, view).Bytes())
-	fmt.Fprintf(&b, "MIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=delivery-status;\r\n boundary=%q\r\n\r\n", outer)
+	b.Grow(6 << 10)
+	b.Write(entryHead(&e, view))
 	fmt.Fprintf(&b, "--%s\r\nContent-Type: multipart/alternative; boundary=%q\r\n\r\n", outer, inner)
 	fmt.Fprintf(&b, "--%s\r\n", inner)
 	writePart(&b, "text/plain; charset=utf-8", r.plain())
@@ -46,23 +46,19 @@ func Render(e routing.Entry, view message.Header, loc *time.Location) []byte {
 	return b.Bytes()
 }
 
-// render renders an entry that came from the store.
-func (s *Server) render(e *routing.Entry) ([]byte, error) {
-	raw, err := s.Vault.Unwrap(routing.SealedView+string(e.Message.ID), e.Message.View)
-	if err != nil {
-		return nil, fmt.Errorf("open the header of %s: %w", e.Message.ID, err)
-	}
-	view, _ := message.ParseHeader(raw) // what is beyond its limits is not shown
-	return Render(*e, view, s.location()), nil
-}
-
 // incoming reports whether an entry is shown to one whom the message is for.
 func incoming(e *routing.Entry) bool {
 	return e.Folder == routing.FolderOpen || e.Folder == routing.FolderSettled
 }
 
-// entryHeader is the header of an entry: that of the original where a list shows
-// it, threaded below the original.
+// entryHead is the whole header of an entry, with the empty line that ends it.
+func entryHead(e *routing.Entry, view message.Header) []byte {
+	return fmt.Appendf(entryHeader(e, view).Bytes(),
+		"MIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=delivery-status;\r\n boundary=\"%s-r\"\r\n\r\n", entryBoundary(e))
+}
+
+// entryHeader are the fields of an entry but those of MIME: those of the original
+// where a list shows them, threaded below the original.
 func entryHeader(e *routing.Entry, view message.Header) message.Header {
 	var h message.Header
 	add := func(name, value string) {

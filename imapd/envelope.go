@@ -3,6 +3,7 @@ package imapd
 import (
 	"net/mail"
 	"strings"
+	"time"
 
 	"github.com/emersion/go-imap/v2"
 )
@@ -20,36 +21,29 @@ func envelope(header []byte) *imap.Envelope {
 		dst  *[]imap.Address
 	}{{"from", &e.From}, {"sender", &e.Sender}, {"reply-to", &e.ReplyTo}, {"to", &e.To}, {"cc", &e.Cc}, {"bcc", &e.Bcc}}
 	for name, field := range fields(header) {
-		name = strings.ToLower(name)
 		for i := range lists {
-			if lists[i].name == name && len(*lists[i].dst) < maxAddresses {
+			if strings.EqualFold(lists[i].name, name) && len(*lists[i].dst) < maxAddresses {
 				*lists[i].dst = append(*lists[i].dst, parseAddresses(valueOf(field))...)
 			}
 		}
-		bit := 0
-		switch name {
-		case "date":
-			bit = 1
-		case "subject":
-			bit = 2
-		case "message-id":
-			bit = 4
-		case "in-reply-to":
-			bit = 8
+		for i, single := range singles {
+			// Of those there is one; the first counts.
+			if strings.EqualFold(single, name) && seen&(1<<i) == 0 {
+				seen |= 1 << i
+				setEnvelope(e, single, valueOf(field))
+			}
 		}
-		if bit == 0 || seen&bit != 0 {
-			continue // of those there is one; the first counts
-		}
-		seen |= bit
-		setEnvelope(e, name, valueOf(field))
 	}
 	return e
 }
 
+// singles are the fields of an ENVELOPE that are no addresses.
+var singles = [...]string{"date", "subject", "message-id", "in-reply-to"}
+
 func setEnvelope(e *imap.Envelope, name, value string) {
 	switch name {
 	case "date":
-		e.Date, _ = mail.ParseDate(value)
+		e.Date, _ = parseDate(value)
 	case "subject":
 		e.Subject = value
 	case "message-id":
@@ -59,6 +53,15 @@ func setEnvelope(e *imap.Envelope, name, value string) {
 	case "in-reply-to":
 		e.InReplyTo = messageIDs(value)
 	}
+}
+
+// parseDate reads a Date (RFC 5322 section 3.3), the way it is written today first:
+// it takes long to fail at the others.
+func parseDate(value string) (time.Time, error) {
+	if t, err := time.Parse("Mon, 2 Jan 2006 15:04:05 -0700", value); err == nil {
+		return t, nil
+	}
+	return mail.ParseDate(value)
 }
 
 // messageIDs finds what stands between angle brackets.

@@ -2,27 +2,60 @@ package imapd
 
 import (
 	"errors"
+	"fmt"
 	"slices"
+	"time"
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapserver"
 
+	"postern/internal/message"
 	"postern/routing"
 )
 
 // batch is how many entries are taken from the store at once.
 const batch = 256
 
-// opened is a message that was read, and taken apart if somebody asked for that.
+// opened is a message that was read. A status entry is rendered, and a message taken
+// apart, when somebody asks for that.
 type opened struct {
-	uid  uint32
-	raw  []byte
-	root *part
+	uid   uint32
+	raw   []byte         // the whole message; nil for an entry that was not rendered yet
+	entry *routing.Entry // nil in an ordinary mailbox
+	view  message.Header // of the entry
+	loc   *time.Location
+	root  *part
 }
 
+// whole is the message as it is.
+func (o *opened) whole() []byte {
+	if o.raw == nil && o.entry != nil {
+		o.raw = Render(*o.entry, o.view, o.loc)
+	}
+	return o.raw
+}
+
+// fields are the fields of the message that have a part in its ENVELOPE.
+func (o *opened) fields() []byte {
+	if o.raw == nil && o.entry != nil {
+		return entryHeader(o.entry, o.view).Bytes() // what is left out is about MIME
+	}
+	return o.head()
+}
+
+// head is the header of the message, with the empty line that ends it.
+func (o *opened) head() []byte {
+	if o.raw == nil && o.entry != nil {
+		return entryHead(o.entry, o.view)
+	}
+	header, _ := splitHeader(o.raw)
+	return header
+}
+
+// parts are the parts of the message.
 func (o *opened) parts() *part {
 	if o.root == nil {
-		o.root = parseMessage(o.raw)
+		o.root = parseMessage(o.whole())
 	}
 	return o.root
 }
@@ -44,23 +77,24 @@ func (s *session) read(sel *selection, lines []int) *reading {
 // order given to read; some may be left out.
 func (r *reading) open(i int) (*opened, error) {
 	uid := r.sel.snapshot.lines[i].uid
-	if r.sel.last.raw != nil && r.sel.last.uid == uid {
-		return &r.sel.last, nil
+	if r.sel.last != nil && r.sel.last.uid == uid {
+		return r.sel.last, nil
 	}
 	fetch := r.load
 	if r.sel.isStatus() {
-		fetch = r.render
+		fetch = r.unfold
 	}
-	raw, err := fetch(i, uid)
-	if raw == nil || err != nil {
+	m, err := fetch(i, uid)
+	if m == nil || err != nil {
 		return nil, err
 	}
-	r.sel.last = opened{uid: uid, raw: raw}
-	return &r.sel.last, nil
+	m.uid = uid
+	r.sel.last = m
+	return m, nil
 }
 
 // load reads a message of an ordinary mailbox.
-func (r *reading) load(_ int, uid uint32) ([]byte, error) {
+func (r *reading) load(_ int, uid uint32) (*opened, error) {
 	s := r.session
 	sealed, err := s.server.Messages.Load(s.ctx, r.sel.mailbox, uid)
 	if errors.Is(err, routing.ErrNotFound) {
@@ -69,16 +103,26 @@ func (r *reading) load(_ int, uid uint32) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.server.Vault.Unwrap(routing.SealedMail+s.account, sealed)
+	raw, err := s.server.Vault.Unwrap(routing.SealedMail+s.account, sealed)
+	if err != nil {
+		return nil, err
+	}
+	return &opened{raw: raw}, nil
 }
 
-// render renders a status entry.
-func (r *reading) render(i int, uid uint32) ([]byte, error) {
+// unfold reads a status entry.
+func (r *reading) unfold(i int, uid uint32) (*opened, error) {
 	e, err := r.entry(i, uid)
 	if e == nil || err != nil {
 		return nil, err
 	}
-	return r.session.server.render(e)
+	s := r.session.server
+	raw, err := s.Vault.Unwrap(routing.SealedView+string(e.Message.ID), e.Message.View)
+	if err != nil {
+		return nil, fmt.Errorf("open the header of %s: %w", e.Message.ID, err)
+	}
+	view, _ := message.ParseHeader(raw) // what is beyond its limits is not shown
+	return &opened{entry: e, view: view, loc: s.location()}, nil
 }
 
 // entry returns the entry of line i, reading those of the lines after it as well;
@@ -126,12 +170,11 @@ func (s *session) Fetch(w *imapserver.FetchWriter, set imap.NumSet, options *ima
 		return s.fail("fetch", err)
 	}
 	pass := s.read(sel, lines)
-	content := options.Envelope || options.BodyStructure != nil || len(options.BodySection) > 0 ||
-		options.RFC822Size && sel.isStatus()
+	content := options.Envelope || options.BodyStructure != nil || len(options.BodySection) > 0
 	var names []imap.Flag
 	for _, i := range lines {
 		r := response{line: &sel.snapshot.lines[i], flags: options.Flags || seen[i]}
-		if content {
+		if content || options.RFC822Size && r.line.size == 0 {
 			if r.message, err = pass.open(i); err != nil {
 				return s.fail("fetch", err)
 			}
@@ -161,15 +204,15 @@ type response struct {
 // respond writes a FETCH response. All is prepared before the library begins the
 // line: it holds a lock and runs a deadline until the line ends.
 func (s *session) respond(w *imapserver.FetchWriter, seq uint32, r *response, options *imap.FetchOptions) error {
-	size := int64(r.line.size)
 	var env *imap.Envelope
 	var structure imap.BodyStructure
 	sections := make([][]byte, len(options.BodySection))
+	if options.RFC822Size && r.line.size == 0 && r.message != nil {
+		r.line.size = uint32(len(r.message.whole())) // of an entry; it never changes
+	}
 	if r.message != nil {
-		size = int64(len(r.message.raw))
 		if options.Envelope {
-			header, _ := splitHeader(r.message.raw)
-			env = envelope(header)
+			env = envelope(r.message.fields())
 		}
 		if options.BodyStructure != nil {
 			structure = bodyStructure(r.message.parts())
@@ -189,7 +232,7 @@ func (s *session) respond(w *imapserver.FetchWriter, seq uint32, r *response, op
 		m.WriteInternalDate(r.line.when().In(s.server.location()))
 	}
 	if options.RFC822Size {
-		m.WriteRFC822Size(size)
+		m.WriteRFC822Size(int64(r.line.size))
 	}
 	if env != nil {
 		m.WriteEnvelope(env)

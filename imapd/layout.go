@@ -2,7 +2,7 @@ package imapd
 
 import (
 	"fmt"
-	"html"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -100,20 +100,18 @@ func (r *report) html() string {
 
 // escape makes a text ASCII that HTML shows as it is, in lines of decent length.
 func escape(s string) string {
-	var b strings.Builder
-	width := 0
-	for _, r := range html.EscapeString(s) {
+	b := make([]byte, 0, len(s)+16)
+	start := 0 // of the line
+	for _, r := range s {
 		switch {
-		case r == ' ' && width > 70:
-			b.WriteString("\r\n")
-			width = 0
-		case r >= utf8.RuneSelf:
-			n, _ := fmt.Fprintf(&b, "&#%d;", r)
-			width += n
+		case r == ' ' && len(b)-start > 70:
+			b = append(b, "\r\n"...)
+			start = len(b)
+		case r >= utf8.RuneSelf, r == '<', r == '>', r == '&', r == '"', r == '\'':
+			b = append(strconv.AppendInt(append(b, "&#"...), int64(r), 10), ';')
 		default:
-			b.WriteRune(r)
-			width++
+			b = append(b, byte(r))
 		}
 	}
-	return b.String()
+	return string(b)
 }

@@ -181,7 +181,10 @@ func fieldValue(header []byte, name string) string {
 // valueOf is the unfolded value of a field.
 func valueOf(field []byte) string {
 	_, value, _ := bytes.Cut(field, []byte{':'})
-	value = value[:min(len(value), maxHeaderField)]
+	value = bytes.TrimRight(value[:min(len(value), maxHeaderField)], "\r\n")
+	if !bytes.ContainsAny(value, "\r\n\x00") {
+		return string(bytes.Trim(value, " \t"))
+	}
 	s := strings.Map(func(r rune) rune {
 		switch r {
 		case '\r', '\n', 0:

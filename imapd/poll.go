@@ -30,6 +30,7 @@ func (s *session) Idle(w *imapserver.UpdateWriter, stop <-chan struct{}) error {
 	s.idlers.Add(1)
 	s.mu.Unlock()
 	defer s.idlers.Done()
+	s.forget()
 
 	pause := time.NewTimer(0)
 	defer pause.Stop()
@@ -59,6 +60,15 @@ func (s *session) Idle(w *imapserver.UpdateWriter, stop <-chan struct{}) error {
 			s.mark(open)
 		}
 		pause.Reset(settle)
+	}
+}
+
+// forget lets go of the message that was read last: an idle session holds none.
+func (s *session) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.selected != nil {
+		s.selected.last = nil
 	}
 }
 

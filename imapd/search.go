@@ -2,7 +2,6 @@ package imapd
 
 import (
 	"context"
-	"net/mail"
 	"reflect"
 	"strings"
 	"time"
@@ -289,29 +288,20 @@ func within(t, since, before time.Time) bool {
 
 // matchesContent asks what only the message knows.
 func (q *query) matchesContent(c *candidate) (bool, error) {
-	if !q.ownContent() {
-		return true, nil
+	if ok, err := q.matchesSize(c); !ok || err != nil || !q.ownContent() {
+		return ok, err
 	}
-	size := int64(c.line().size)
-	if size == 0 || len(q.headers)+len(q.body)+len(q.text) > 0 || !q.sentSince.IsZero() || !q.sentBefore.IsZero() {
-		m, err := c.open()
-		if m == nil || err != nil {
-			return false, err
-		}
-		size = int64(len(m.raw))
-	}
-	if q.larger != 0 && size <= q.larger || q.smaller != 0 && size >= q.smaller {
-		return false, nil
+	if m, err := c.open(); m == nil || err != nil {
+		return false, err
 	}
 	if !q.sentSince.IsZero() || !q.sentBefore.IsZero() {
-		header, _ := splitHeader(c.message.raw)
-		sent, err := mail.ParseDate(fieldValue(header, "Date"))
+		sent, err := parseDate(fieldValue(c.message.head(), "Date"))
 		if err != nil || !within(sent, q.sentSince, q.sentBefore) {
 			return false, nil
 		}
 	}
 	for _, h := range q.headers {
-		if !hasField(c.message.raw, h) {
+		if !hasField(c.message.head(), h) {
 			return false, nil
 		}
 	}
@@ -328,16 +318,31 @@ func (q *query) matchesContent(c *candidate) (bool, error) {
 	return true, nil
 }
 
-// ownContent reports whether q itself, not what it holds, has to read the message.
+// matchesSize reads a status entry where its size is not known yet.
+func (q *query) matchesSize(c *candidate) (bool, error) {
+	if q.larger == 0 && q.smaller == 0 {
+		return true, nil
+	}
+	l := c.line()
+	if l.size == 0 {
+		m, err := c.open()
+		if m == nil || err != nil {
+			return false, err
+		}
+		l.size = uint32(len(m.whole()))
+	}
+	size := int64(l.size)
+	return (q.larger == 0 || size > q.larger) && (q.smaller == 0 || size < q.smaller), nil
+}
+
+// ownContent reports whether q itself, not what it holds, asks for the content.
 func (q *query) ownContent() bool {
-	return len(q.headers)+len(q.body)+len(q.text) > 0 || !q.sentSince.IsZero() || !q.sentBefore.IsZero() ||
-		q.larger != 0 || q.smaller != 0
+	return len(q.headers)+len(q.body)+len(q.text) > 0 || !q.sentSince.IsZero() || !q.sentBefore.IsZero()
 }
 
 // hasField reports whether a field of that name holds the text; any field of that
 // name where the text is empty.
-func hasField(raw []byte, h imap.SearchCriteriaHeaderField) bool {
-	header, _ := splitHeader(raw)
+func hasField(header []byte, h imap.SearchCriteriaHeaderField) bool {
 	for name, field := range fields(header) {
 		if !strings.EqualFold(name, h.Key) {
 			continue

@@ -13,8 +13,12 @@ func section(m *opened, item *imap.FetchItemBodySection) []byte {
 	if len(item.Part) > 0 {
 		return partial(partSection(m.parts(), item), item.Partial)
 	}
-	header, body := splitHeader(m.raw)
-	return partial(messageSection(m.raw, header, body, item), item.Partial)
+	if item.Specifier == imap.PartSpecifierHeader {
+		return partial(filterHeader(m.head(), item.HeaderFields, item.HeaderFieldsNot), item.Partial)
+	}
+	raw := m.whole()
+	header, body := splitHeader(raw)
+	return partial(messageSection(raw, header, body, item), item.Partial)
 }
 
 // messageSection is a section of a whole message.

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -177,14 +178,15 @@ func TestLobbyTime(t *testing.T) {
 		c := h.dial()
 		c.expect("* OK")
 		began := time.Now()
-		go func() {
+		var busy sync.WaitGroup
+		busy.Go(func() {
 			for {
 				time.Sleep(5 * time.Second)
 				if _, err := io.WriteString(c.conn, "1 NOOP\r\n"); err != nil {
 					return
 				}
 			}
-		}()
+		})
 		c.conn.SetReadDeadline(time.Time{})
 		said, _ := io.ReadAll(c.r)
 		if !strings.HasSuffix(string(said), "* BYE Nothing was heard from you for too long\r\n") {
@@ -194,6 +196,7 @@ func TestLobbyTime(t *testing.T) {
 			t.Errorf("it took %v", d)
 		}
 		c.conn.Close()
+		busy.Wait()
 		h.stop()
 	})
 }
@@ -329,174 +332,4 @@ func TestCork(t *testing.T) {
 	if n := writes.Load(); n > 10 {
 		t.Errorf("200 pipelined commands were answered in %d writes", n)
 	}
-}
-
-// TestIdle: a change of state is an expunge here and a new entry there, and shows
-// within 250 ms.
-func TestIdle(t *testing.T) {
-	h := newHouse(t, true, nil)
-	h.fake.show("alice", h.fake.sentEntry(1, "a@ok.test"))
-	h.fake.show("alice", h.fake.sentEntry(2, "b@ok.test"))
-	h.fake.show("alice", h.fake.sentEntry(3, "c@ok.test"))
-	sent, delivered, other := h.login("alice", "secret"), h.login("alice", "secret"), h.login("bob", "hush")
-	sent.ok("SELECT Status/Sent")
-	delivered.ok("SELECT Status/Delivered")
-	other.ok("SELECT Status/Sent")
-	for _, c := range []*client{sent, delivered, other} {
-		c.send("i IDLE")
-		c.expect("+ ")
-	}
-	began := time.Now()
-	confirm := routing.Event{Kind: routing.EventConfirmed, Attempt: 1, By: "remote"}
-	for _, id := range []routing.DeliveryID{1, 3} {
-		if _, err := h.fake.Apply(context.Background(), id, confirm); err != nil {
-			t.Fatal(err)
-		}
-		sent.expect(fmt.Sprintf("* %d EXPUNGE", 1+min(id-1, 1)))
-		if got := delivered.until("* "); !strings.HasSuffix(got[0], "EXISTS") {
-			t.Errorf("got %q", got)
-		}
-		delivered.until("* ") // RECENT
-		if id == 1 {
-			delivered.expect("* FLAGS (")
-		}
-		if d := time.Since(began); d > 250*time.Millisecond {
-			t.Errorf("it took %v", d)
-		}
-		began = time.Now()
-	}
-	for _, c := range []*client{sent, delivered, other} {
-		c.send("DONE")
-		if got := c.until("i OK"); len(got) != 1 {
-			t.Errorf("more was said: %q", got)
-		}
-	}
-	delivered.ok("STORE 1:* +FLAGS (\\Flagged)")
-	want := "* 1 FETCH (UID 104 FLAGS ("
-	if got := delivered.ok("UID FETCH 1:* FLAGS"); len(got) != 2 || !strings.HasPrefix(got[0], want) {
-		t.Errorf("got %q", got)
-	}
-}
-
-// TestIsolation: T20, an account is shown nothing of another's, by name or number.
-func TestIsolation(t *testing.T) {
-	var seen atomic.Pointer[string]
-	h := newHouse(t, true, func(s *Server) {
-		w := &witness{fake: s.Auth.(*fake), other: &seen}
-		s.Mailboxes, s.Messages, s.Mover, s.Status = w, w, w, w
-	})
-	f := h.fake
-	f.CreateMailbox(context.Background(), "alice", "private", "")
-	f.deliver("alice", "private", message1, 0, "confidential")
-	f.deliver("alice", inbox, message1, 0, "confidential")
-	f.show("alice", f.sentEntry(1, "secret@ok.test"))
-	f.show("alice", f.queuedEntry(2, "secret@ok.test"))
-	f.show("alice", f.failedEntry(3, "secret@ok.test"))
-	c := h.login("bob", "hush")
-	var said strings.Builder
-	for _, box := range append([]string{"private", inbox, "Sent"}, statusNames()...) {
-		for _, cmd := range []string{
-			"STATUS %s (MESSAGES UIDNEXT UNSEEN)", "LIST \"\" %s", "SELECT %s", "FETCH 1:* (UID FLAGS ENVELOPE BODY.PEEK[])",
-			"UID FETCH 1:200 (FLAGS BODY.PEEK[])", "SEARCH ALL", "UID SEARCH TEXT secret", "STORE 1:* +FLAGS (\\Seen)",
-			"UID STORE 101:103 +FLAGS (\\Deleted)", "UID COPY 1:200 Drafts", "UID MOVE 101:103 Status/Cancelled",
-			"UID MOVE 101:103 Status/Queued", "UID EXPUNGE 1:200", "EXPUNGE", "CLOSE", "SUBSCRIBE private", "RENAME private mine", "DELETE private",
-			"COPY 1 private", "IDLE\r\nDONE",
-		} {
-			if strings.Contains(cmd, "%s") {
-				cmd = fmt.Sprintf(cmd, box)
-			}
-			said.WriteString(strings.Join(c.do("%s", cmd), "\n") + "\n")
-		}
-	}
-	for _, leak := range []string{"secret@", "First", "confidential", "UIDNEXT 104", "private\""} {
-		if strings.Contains(said.String(), leak) {
-			t.Errorf("bob was told %q", leak)
-		}
-	}
-	if other := seen.Load(); other != nil {
-		t.Errorf("the store was asked for %s", *other)
-	}
-	for i, e := range f.accounts["alice"].entries {
-		if e.UID != uint32(101+i) || e.Flags&routing.FlagDeleted != 0 {
-			t.Errorf("alice's entry %d was changed", i)
-		}
-	}
-}
-
-func statusNames() (names []string) {
-	for _, f := range routing.Folders() {
-		names = append(names, f.String())
-	}
-	return names
-}
-
-// witness sees whether the store is asked about alice.
-type witness struct {
-	*fake
-	other *atomic.Pointer[string]
-}
-
-func (w *witness) see(account, what string) {
-	if account != "bob" {
-		w.other.Store(&what)
-	}
-}
-
-func (w *witness) Mailboxes(ctx context.Context, account string) ([]routing.Mailbox, error) {
-	w.see(account, "mailboxes")
-	return w.fake.Mailboxes(ctx, account)
-}
-
-func (w *witness) Items(ctx context.Context, m routing.Mailbox) ([]routing.Item, error) {
-	w.see(m.Account, "items")
-	return w.fake.Items(ctx, m)
-}
-
-func (w *witness) Entries(ctx context.Context, m routing.Mailbox, uids []uint32) ([]routing.Entry, error) {
-	w.see(m.Account, "entries")
-	return w.fake.Entries(ctx, m, uids)
-}
-
-func (w *witness) Copy(ctx context.Context, from routing.Mailbox, uids []uint32, to routing.Mailbox, move bool) (src, dst []uint32, err error) {
-	w.see(from.Account, "copy from")
-	w.see(to.Account, "copy to")
-	return w.fake.Copy(ctx, from, uids, to, move)
-}
-
-// TestBroken: a store that fails is the server's fault, told as such and no more
-// (libraries.md 2.13).
-func TestBroken(t *testing.T) {
-	h := newHouse(t, true, nil)
-	f := h.fake
-	f.deliver("alice", inbox, message1, 0)
-	c := h.login("alice", "secret")
-	c.ok("SELECT INBOX")
-	f.mu.Lock()
-	f.broken = errors.New("disk on fire at /var/lib/postern")
-	f.mu.Unlock()
-	for _, cmd := range []string{
-		"LIST \"\" *", "STATUS INBOX (MESSAGES)", "SELECT Sent", "FETCH 1 BODY.PEEK[]", "SEARCH TEXT x", "STORE 1 +FLAGS (\\Seen)",
-		"COPY 1 Sent", "MOVE 1 Sent", "APPEND INBOX {1+}\r\nx",
-	} {
-		lines := c.do("%s", cmd)
-		if last := lines[len(lines)-1]; last != "t NO [UNAVAILABLE] Something is wrong on this side, try again later" {
-			if !strings.HasPrefix(cmd, "SELECT") || !strings.Contains(last, "[UNAVAILABLE]") {
-				if !strings.HasPrefix(last, "t BAD [CLIENTBUG] This command is only valid in the selected state") {
-					t.Errorf("%s: %q", cmd, last)
-				}
-			}
-		}
-	}
-	again := h.dial().secure()
-	again.expect("* OK")
-	again.send("1 LOGIN alice secret")
-	again.expect("1 NO [UNAVAILABLE] Logins cannot be checked now, try again later")
-	if log := h.log.String(); !strings.Contains(log, "disk on fire") || strings.Contains(log, "secret") {
-		t.Errorf("the log has %s", log)
-	}
-	f.mu.Lock()
-	f.broken = routing.ErrThrottled
-	f.mu.Unlock()
-	again.send("2 LOGIN alice secret")
-	again.expect("2 NO [UNAVAILABLE] Too many failed logins, try later")
 }

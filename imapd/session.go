@@ -44,7 +44,7 @@ type selection struct {
 	saved    spans                     // the UIDs of the last SEARCH with SAVE (RFC 5182)
 	recent   spans                     // the UIDs this session was the first to be told of
 	copied   map[uint32]routing.Folder // entries copied to another status folder: half a move
-	last     opened                    // the message read last: clients ask for it in pieces
+	last     *opened                   // the message read last: clients ask for it in pieces
 }
 
 var _ interface {

@@ -15,7 +15,7 @@ type line struct {
 	uid   uint32
 	flags routing.Flags // and gone
 	date  uint32        // internal date, in seconds since 1970
-	size  uint32        // 0 on a status entry
+	size  uint32        // 0 on a status entry until it was rendered
 }
 
 // gone marks a message that is no more, but that the client was not told so: its
@@ -112,6 +112,9 @@ func (s *snapshot) update(items []routing.Item, expunge bool) changes {
 			continue
 		}
 		l := newLine(&items[n])
+		if l.size == 0 {
+			l.size = old[i].size // of an entry that was rendered
+		}
 		if l.flags != old[i].flags || !slices.Equal(s.keywords[l.uid], items[n].Keywords) {
 			s.setKeywords(l.uid, items[n].Keywords)
 			c.flagged = append(c.flagged, len(merged))

@@ -15,9 +15,8 @@ import (
 // headerText is the header of the message, decoded and folded.
 func (c *candidate) headerText() string {
 	if c.header == "" {
-		header, _ := splitHeader(c.message.raw)
 		var b strings.Builder
-		for name, field := range fields(header) {
+		for name, field := range fields(c.message.head()) {
 			b.WriteString(name)
 			b.WriteString(": ")
 			b.WriteString(message.DecodeWords(valueOf(field)))

@@ -185,7 +185,7 @@ func TestRenderHostile(t *testing.T) {
 		)
 		o := routing.Outcome{Verdict: routing.Deferred, Code: 451, Text: text.Draw(t, "text"), Remote: text.Draw(t, "remote")}
 		x := f.newEntry(1, "bob@ok.test").event(0, accepted)
-		for i := range rapid.IntRange(0, 200).Draw(t, "tries") {
+		for i := range rapid.IntRange(0, 90).Draw(t, "tries") {
 			x.try(time.Duration(i)*time.Hour, o)
 		}
 		x.Message.ID = routing.MessageID(text.Draw(t, "id"))

@@ -153,7 +153,7 @@ func TestSearchSaves(t *testing.T) {
 func TestSearchSlots(t *testing.T) {
 	h := newHouse(t, true, func(s *Server) { s.Limits.Search = 50 * time.Millisecond })
 	big := "Subject: x\r\n\r\n" + strings.Repeat("some text that is not it ", 20_000)
-	for range 200 {
+	for range 60 {
 		h.fake.deliver("alice", inbox, big, 0)
 	}
 	var all []*client

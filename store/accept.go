@@ -26,9 +26,7 @@ func (db *DB) Accept(ctx context.Context, a *routing.Acceptance) (routing.Messag
 		return err
 	})
 	if err != nil || id != a.Message.ID {
-		if drop := db.bodies.drop(body); drop != nil {
-			db.log.Warn("remove the body of a message that was not accepted", "err", drop)
-		}
+		db.discard(body, err)
 	}
 	if err != nil {
 		return "", nil, fmt.Errorf("accept message: %w", err)

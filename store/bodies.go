@@ -63,12 +63,16 @@ func (b bodies) put(data []byte) (content, error) {
 	return content{size: c.size, file: filepath.Join(filepath.Base(sub), filepath.Base(f.Name()))}, nil
 }
 
-// drop removes the file of content that no commit refers to.
-func (b bodies) drop(c content) error {
-	if c.file == "" {
-		return nil
+// discard removes the file of content that was not stored, and err is why. Where the disk
+// failed, nobody knows yet whether it was: the file is left, and removed as an orphan if
+// the database turns out not to refer to it.
+func (db *DB) discard(c content, err error) {
+	if c.file == "" || beyondTrust(err) {
+		return
 	}
-	return b.remove(c.file)
+	if err := db.bodies.remove(c.file); err != nil {
+		db.log.Warn("remove a body that was not stored", "file", c.file, "err", err)
+	}
 }
 
 // get returns the content of a row.

@@ -80,7 +80,7 @@ func TestErased(t *testing.T) {
 func TestLogStaysSmall(t *testing.T) {
 	r := backends()[0].open(t)
 	r.accounts("alice")
-	for range 40 {
+	for range 20 {
 		for range 20 {
 			a := r.letter([]string{"bob@ok.test"})
 			a.Message.Data = bytes.Repeat([]byte("x"), 60<<10)
@@ -91,7 +91,7 @@ func TestLogStaysSmall(t *testing.T) {
 	eventually(t, "the log is moved into the database", func() bool {
 		_ = r.SetPassword(t.Context(), "alice", "x")
 		info, err := os.Stat(filepath.Join(r.dir, databaseName))
-		return err == nil && info.Size() > 20<<20
+		return err == nil && info.Size() > 10<<20
 	})
 	if info, err := os.Stat(filepath.Join(r.dir, databaseName+"-wal")); err != nil || info.Size() > 2*maxLogFrames*4096 {
 		t.Errorf("the log has %d bytes, %v", info.Size(), err)

@@ -317,6 +317,8 @@ func TestSyncFails(t *testing.T) {
 			if len(accepted) == 0 || len(accepted) == 40 {
 				t.Errorf("%d messages were accepted: the fault came too early or too late", len(accepted))
 			}
+			// This also finds every body: the disk failed where a message may have been
+			// committed all the same, and then its body must not have been taken away.
 			checkAfterCrash(t, dir, accepted, nil)
 		})
 	}

@@ -101,9 +101,7 @@ func (db *DB) withContents(ctx context.Context, deposits []routing.Deposit, do f
 	}
 	if err != nil {
 		for _, c := range contents {
-			if drop := db.bodies.drop(c); drop != nil {
-				db.log.Warn("remove mail that was not stored", "err", drop)
-			}
+			db.discard(c, err)
 		}
 	}
 	return err

@@ -208,9 +208,7 @@ func (db *DB) Apply(ctx context.Context, id routing.DeliveryID, e routing.Event)
 		return nil
 	})
 	if err != nil || !kept {
-		if drop := db.bodies.drop(mail); drop != nil {
-			db.log.Warn("remove mail that was not stored", "err", drop)
-		}
+		db.discard(mail, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("apply %s to delivery %d: %w", e.Kind, id, err)

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 		os.Exit(runChild(child))
 	}
 	// Every random run makes a database; -rapid.checks=1000 looks longer.
-	if err := flag.Set("rapid.checks", "30"); err != nil {
+	if err := flag.Set("rapid.checks", "20"); err != nil {
 		panic(err)
 	}
 	goleak.VerifyTestMain(m)

@@ -88,9 +88,12 @@ func (v *entry) show(t *tx) error {
 
 // bump draws the account's next change number.
 func (v *entry) bump(t *tx) (next uint32, err error) {
-	var name string
-	if err := t.queryRow("UPDATE accounts SET change = change + 1 WHERE id = ? RETURNING change, name", v.account).Scan(&next, &name); err != nil {
+	if _, err := t.exec("UPDATE accounts SET change = change + 1 WHERE id = ?", v.account); err != nil {
 		return 0, fmt.Errorf("count change of account %d: %w", v.account, err)
+	}
+	var name string
+	if err := t.queryRow("SELECT change, name FROM accounts WHERE id = ?", v.account).Scan(&next, &name); err != nil {
+		return 0, fmt.Errorf("read change of account %d: %w", v.account, err)
 	}
 	t.changed = append(t.changed, name)
 	return next, nil

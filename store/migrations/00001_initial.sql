@@ -59,7 +59,7 @@ CREATE TABLE messages (
   acked    INTEGER NOT NULL CHECK (acked IN (0, 1)),
   audience INTEGER NOT NULL CHECK (audience BETWEEN 0 AND 7),
   envid    TEXT    NOT NULL,
-  ret      TEXT    NOT NULL CHECK (ret IN ('', 'FULL', 'HDRS')),
+  ret      TEXT    NOT NULL CHECK (ret = '' OR ret = 'FULL' OR ret = 'HDRS'),
   sequence INTEGER NOT NULL CHECK (sequence >= 0),
   dedup    TEXT    NOT NULL,
   warnings TEXT    NOT NULL,                   -- JSON, '' for none
@@ -94,7 +94,7 @@ CREATE TABLE recipients (
   id      INTEGER PRIMARY KEY,
   message INTEGER NOT NULL REFERENCES messages (key) ON DELETE CASCADE,
   address TEXT    NOT NULL,
-  goal    TEXT    NOT NULL CHECK (goal IN ('delivered', 'read', 'acked')),
+  goal    TEXT    NOT NULL CHECK (goal = 'delivered' OR goal = 'read' OR goal = 'acked'),
   notify  INTEGER NOT NULL CHECK (notify BETWEEN 0 AND 15),
   hidden  INTEGER NOT NULL CHECK (hidden IN (0, 1)),
   wake    INTEGER,
@@ -113,8 +113,7 @@ CREATE TABLE deliveries (
   -- The account that had the address when the message came.
   local     INTEGER REFERENCES accounts (id) ON DELETE SET NULL,
   priority  INTEGER NOT NULL CHECK (priority BETWEEN -9 AND 9),
-  state     TEXT    NOT NULL CHECK (state IN ('standby', 'held', 'queued', 'sending', 'relayed', 'delivered',
-                                              'read', 'acked', 'failed', 'expired', 'cancelled', 'unused')),
+  state     TEXT    NOT NULL,
   since     INTEGER NOT NULL,
   started   INTEGER,
   due       INTEGER,
@@ -129,10 +128,21 @@ CREATE TABLE deliveries (
   last      TEXT    NOT NULL,                  -- JSON, '' for none
   -- No address is tried twice at one step.
   UNIQUE (recipient, step, address),
-  CHECK ((due IS NULL) = (state NOT IN ('queued', 'sending'))),
-  CHECK (state <> 'standby' OR started IS NULL),
-  CHECK (state <> 'sending' OR attempts > 0),
-  CHECK (state NOT IN ('relayed', 'delivered', 'read', 'acked') OR relayed IS NOT NULL)
+  -- What must hold in each state. (IN with a list would build a table for every row.)
+  CHECK (CASE state
+    WHEN 'standby'   THEN due IS NULL AND started IS NULL
+    WHEN 'held'      THEN due IS NULL
+    WHEN 'queued'    THEN due IS NOT NULL AND started IS NOT NULL
+    WHEN 'sending'   THEN due IS NOT NULL AND started IS NOT NULL AND attempts > 0
+    WHEN 'relayed'   THEN due IS NULL AND relayed IS NOT NULL
+    WHEN 'delivered' THEN due IS NULL AND relayed IS NOT NULL
+    WHEN 'read'      THEN due IS NULL AND relayed IS NOT NULL
+    WHEN 'acked'     THEN due IS NULL AND relayed IS NOT NULL
+    WHEN 'failed'    THEN due IS NULL
+    WHEN 'expired'   THEN due IS NULL
+    WHEN 'cancelled' THEN due IS NULL
+    WHEN 'unused'    THEN due IS NULL
+    ELSE 0 END)
 ) STRICT;
 CREATE INDEX deliveries_queued ON deliveries (priority, due) WHERE state = 'queued';
 CREATE INDEX deliveries_sending ON deliveries (due) WHERE state = 'sending';

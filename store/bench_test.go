@@ -1,0 +1,191 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"postern/routing"
+)
+
+// BenchmarkAccept is what stands between the final dot and its 250: 4 KB messages to one
+// recipient, synced.
+func BenchmarkAccept(b *testing.B) {
+	for _, clients := range []int{1, 20, 200} {
+		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
+			r := backends()[0].open(b)
+			r.accounts("alice")
+			letters := make([]*routing.Acceptance, b.N)
+			for i := range letters {
+				letters[i] = r.letter([]string{"bob@ok.test"})
+				letters[i].Message.Data = make([]byte, 4096)
+			}
+			before := r.Commits()
+			var next atomic.Int64
+			var wg sync.WaitGroup
+			b.ResetTimer()
+			for range clients {
+				wg.Go(func() {
+					for i := next.Add(1) - 1; i < int64(len(letters)); i = next.Add(1) - 1 {
+						if _, _, err := r.Accept(context.Background(), letters[i]); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+			b.StopTimer()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msgs/s")
+			b.ReportMetric(float64(b.N)/float64(r.Commits()-before), "msgs/commit")
+		})
+	}
+}
+
+// fill accepts n messages quickly: one commit for many, and no syncs.
+func (r *rig) fill(n int, prepare func(i int, a *routing.Acceptance)) {
+	r.t.Helper()
+	if _, err := r.conn.ExecContext(context.Background(), "PRAGMA synchronous = OFF"); err != nil {
+		r.t.Fatal(err)
+	}
+	for i := 0; i < n; i += 5000 {
+		err := r.write(context.Background(), func(t *tx) error {
+			for j := range min(5000, n-i) {
+				a := r.letter([]string{"bob@ok.test"})
+				prepare(i+j, a)
+				if _, _, err := accept(t, a, content{size: 4, data: []byte("data")}); err != nil {
+					return err
+				}
+			}
+			t.records = nil
+			return nil
+		})
+		if err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	if _, err := r.conn.ExecContext(context.Background(), "PRAGMA synchronous = FULL"); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// BenchmarkClaimApply is the store's part of one attempt, by 32 workers.
+func BenchmarkClaimApply(b *testing.B) {
+	r := backends()[0].open(b)
+	r.accounts("alice")
+	r.fill(b.N, func(int, *routing.Acceptance) {})
+	b.ResetTimer()
+	var wg sync.WaitGroup
+	for done := 0; done < b.N; {
+		jobs, err := r.Claim(context.Background(), 32, r.clock.Now().Add(time.Hour))
+		if err != nil || len(jobs) == 0 {
+			b.Fatalf("%d of %d: %v", done, b.N, err)
+		}
+		done += len(jobs)
+		for _, job := range jobs {
+			wg.Go(func() {
+				if _, err := r.Apply(context.Background(), job.Delivery.ID, attempted(job, routing.Sent)); err != nil {
+					b.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "attempts/s")
+}
+
+// BenchmarkItems is a SELECT of a status folder with 10^5 entries, and BenchmarkEntries a
+// FETCH of 100 of them.
+func BenchmarkItems(b *testing.B) {
+	r := backends()[0].open(b)
+	r.accounts("alice")
+	r.fill(100_000, func(int, *routing.Acceptance) {})
+	m := r.mailbox("alice", "Status/Queued")
+	b.Run("items", func(b *testing.B) {
+		for b.Loop() {
+			if items, err := r.Items(context.Background(), m); err != nil || len(items) != 100_000 {
+				b.Fatal(len(items), err)
+			}
+		}
+	})
+	b.Run("mailboxes", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := r.Mailboxes(context.Background(), "alice"); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("entries=100", func(b *testing.B) {
+		uids := make([]uint32, 100)
+		for i := range uids {
+			uids[i] = uint32(1000 * (i + 1))
+		}
+		for b.Loop() {
+			if entries, err := r.Entries(context.Background(), m, uids); err != nil || len(entries) != 100 {
+				b.Fatal(len(entries), err)
+			}
+		}
+	})
+}
+
+// BenchmarkBacklog looks at a queue of 10^6 deliveries that wait for their time: when the
+// next is due, what is due now (nothing, and one that is urgent), how long it takes to
+// open.
+func BenchmarkBacklog(b *testing.B) {
+	if testing.Short() {
+		b.Skip("it makes a database of 10^6 messages")
+	}
+	r := backends()[0].open(b)
+	r.accounts("alice")
+	r.fill(1_000_000, func(i int, a *routing.Acceptance) {
+		a.Message.Priority = routing.Priority(i%5 - 4)
+		a.Recipients[0].Terms.NotBefore = r.clock.Now().Add(time.Duration(1+i%86400) * time.Second)
+		r.begin(a)
+	})
+	b.Run("tick", func(b *testing.B) {
+		for b.Loop() {
+			if next, _, err := r.Tick(context.Background(), 100); err != nil || next.IsZero() {
+				b.Fatal(next, err)
+			}
+		}
+	})
+	b.Run("claim nothing", func(b *testing.B) {
+		for b.Loop() {
+			if jobs, err := r.Claim(context.Background(), 32, r.clock.Now().Add(time.Hour)); err != nil || len(jobs) != 0 {
+				b.Fatal(jobs, err)
+			}
+		}
+	})
+	b.Run("urgent", func(b *testing.B) {
+		for b.Loop() {
+			a := r.letter([]string{"bob@ok.test"})
+			a.Message.Priority = 4
+			r.begin(a)
+			if _, _, err := r.Accept(context.Background(), a); err != nil {
+				b.Fatal(err)
+			}
+			if jobs, err := r.Claim(context.Background(), 32, r.clock.Now().Add(time.Hour)); err != nil || len(jobs) != 1 {
+				b.Fatal(jobs, err)
+			}
+		}
+	})
+	b.Run("open", func(b *testing.B) {
+		for b.Loop() {
+			if err := r.stop(); err != nil {
+				b.Fatal(err)
+			}
+			r.start()
+		}
+	})
+	b.Run("stats", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := r.Stats(context.Background()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

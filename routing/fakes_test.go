@@ -290,9 +290,9 @@ type hop struct {
 }
 
 type sentParcel struct {
-	from, to string
-	target   Target
-	raw      string
+	from, to, envID string
+	target          Target
+	raw             string
 }
 
 func (h *hop) Send(_ context.Context, p *Parcel) []Outcome {
@@ -300,7 +300,7 @@ func (h *hop) Send(_ context.Context, p *Parcel) []Outcome {
 	raw.ReadFrom(p.Body)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.parcels = append(h.parcels, sentParcel{p.From.String(), p.To[0].Address.String(), p.To[0], raw.String()})
+	h.parcels = append(h.parcels, sentParcel{p.From.String(), p.To[0].Address.String(), p.EnvID, p.To[0], raw.String()})
 	switch p.To[0].Address.Domain {
 	case "refuse.test":
 		return []Outcome{{Verdict: Refused, Code: 550, Status: notFound, Text: "no such user", Remote: "mx.refuse.test[192.0.2.1]:25"}}

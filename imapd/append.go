@@ -212,8 +212,7 @@ func (s *session) fileReports(sel *selection, lines []int, dest routing.Mailbox)
 		return nil, err
 	}
 	if still := len(sel.uids(lines)) - len(uids); still > 0 {
-		return nil, no(imap.ResponseCodeCannot, "This is still under way and stays in view; to recall it, move it to %s",
-			routing.FolderCancelled)
+		return nil, stillOpen(sel, still)
 	}
 	data, err := s.copyReports(sel, lines, dest)
 	if err != nil || len(uids) == 0 {

@@ -24,7 +24,9 @@ func composeIncoming(e *routing.Entry, view message.Header, c clock) *report {
 	switch {
 	case e.Folder == routing.FolderSettled:
 		r.next = []string{"Nobody needs to do anything more."}
-		r.do = []string{"To take it off the view, delete this."}
+		if e.Delivery.State.Final() || e.Delivery.Closed {
+			r.do = []string{"To take it off the view, delete this."}
+		}
 	case acked:
 		r.next = []string{"It settles when nobody else has to act."}
 	case e.Delivery.State.Left():

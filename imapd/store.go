@@ -146,13 +146,22 @@ func (s *session) Expunge(_ *imapserver.ExpungeWriter, only *imap.UIDSet) error 
 		sel.dirty = true
 	}
 	if kept > 0 && !closing {
-		what := "An entry is still under way and stays"
-		if kept > 1 {
-			what = fmt.Sprintf("%d entries are still under way and stay", kept)
-		}
-		return no(imap.ResponseCodeCannot, "%s in view; to recall a message, move it to %s", what, routing.FolderCancelled)
+		return stillOpen(sel, kept)
 	}
 	return nil
+}
+
+// stillOpen is why entries stay in view.
+func stillOpen(sel *selection, n int) error {
+	what := "An entry has not ended yet and stays"
+	if n > 1 {
+		what = fmt.Sprintf("%d entries have not ended yet and stay", n)
+	}
+	remedy := ""
+	if sel.mailbox.Status < routing.FolderOpen {
+		remedy = "; to recall a message, move it to " + routing.FolderCancelled.String()
+	}
+	return no(imap.ResponseCodeCannot, "%s in view%s", what, remedy)
 }
 
 // dismissable returns the UIDs of the entries that may be taken off the view.
@@ -174,5 +183,5 @@ func (s *session) dismissable(sel *selection, lines []int) ([]uint32, error) {
 // mayDismiss reports whether an entry is final, so that nothing will be missed.
 func (s *session) mayDismiss(e *routing.Entry) bool {
 	_, fits := routing.Next(e.Delivery, routing.Event{Kind: routing.EventDismiss}, s.server.now())
-	return fits || e.Folder == routing.FolderSettled
+	return fits
 }

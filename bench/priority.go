@@ -126,7 +126,7 @@ func submitUrgent(addr string, done <-chan struct{}) (map[string]time.Time, erro
 		case <-every.C:
 		}
 		to := fmt.Sprintf("u%d@%s", n, rig.Domain)
-		reply, err := c.Submit(rig.Sender, to, content)
+		reply, err := c.Submit(rig.Sender, []string{to}, content)
 		if err != nil || !strings.HasPrefix(reply, "250") {
 			return taken, fmt.Errorf("submit an urgent message: %s %w", reply, err)
 		}

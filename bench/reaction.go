@@ -80,7 +80,7 @@ func (b *bench) bounceOne(ctx context.Context, g *rig.Gateway, h *hop, idle *idl
 	}
 	// Urgent, so that under load it is not the queue that is measured.
 	content := traffic.Content(rig.Sender, 2<<10, "Postern-Priority: urgent", "Postern-Alternate: "+second)
-	if reply, err := submit.Submit(rig.Sender, first, content); err != nil || !strings.HasPrefix(reply, "250") {
+	if reply, err := submit.Submit(rig.Sender, []string{first}, content); err != nil || !strings.HasPrefix(reply, "250") {
 		return began, copied, told, errors.Join(fmt.Errorf("submit: %s %w", reply, err), submit.Close())
 	}
 	if err := submit.Quit(); err != nil {
@@ -95,7 +95,7 @@ func (b *bench) bounceOne(ctx context.Context, g *rig.Gateway, h *hop, idle *idl
 	if err != nil {
 		return began, copied, told, err
 	}
-	if reply, err := back.Submit("", token, traffic.Bounce(token, first)); err != nil || !strings.HasPrefix(reply, "250") {
+	if reply, err := back.Submit("", []string{token}, traffic.Bounce(token, first)); err != nil || !strings.HasPrefix(reply, "250") {
 		return began, copied, told, errors.Join(fmt.Errorf("bounce: %s %w", reply, err), back.Close())
 	}
 	began = time.Now()

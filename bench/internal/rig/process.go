@@ -28,6 +28,9 @@ type process struct {
 	log string
 }
 
+// Running reports whether it was started and has not been waited for.
+func (p *process) Running() bool { return p != nil && p.cmd.ProcessState == nil }
+
 // start runs a program with its output appended to a file.
 func start(cmd *exec.Cmd, log string) (*process, error) {
 	f, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)

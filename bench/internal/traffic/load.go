@@ -71,7 +71,7 @@ func (l Load) connection(ctx context.Context, next *atomic.Int64) (r Result, err
 			break
 		}
 		begin := time.Now()
-		reply, err := c.Submit(l.Sender, l.Recipient(n), l.Content)
+		reply, err := c.Submit(l.Sender, []string{l.Recipient(n)}, l.Content)
 		if err != nil {
 			return r, fmt.Errorf("message %d: %w", n, err)
 		}
@@ -117,20 +117,17 @@ func Dial(addr string) (*Client, error) {
 // Submit sends one message, waiting for every reply as smtp-source does, and returns
 // the last one, which is the first that was no success. It leaves the connection ready
 // for the next message.
-func (c *Client) Submit(from, to string, content []byte) (string, error) {
-	for _, step := range []struct{ command, want string }{
-		{"MAIL FROM:<" + from + ">\r\n", "250"},
-		{"RCPT TO:<" + to + ">\r\n", "250"},
-		{"DATA\r\n", "354"},
-	} {
-		reply, err := c.exchange(step.command)
-		if err != nil {
-			return "", err
-		}
-		if !strings.HasPrefix(reply, step.want) {
-			_, err = c.exchange("RSET\r\n")
+func (c *Client) Submit(from string, to []string, content []byte) (string, error) {
+	if reply, err := c.step("MAIL FROM:<"+from+">\r\n", "250"); reply != "" || err != nil {
+		return reply, err
+	}
+	for _, r := range to {
+		if reply, err := c.step("RCPT TO:<"+r+">\r\n", "250"); reply != "" || err != nil {
 			return reply, err
 		}
+	}
+	if reply, err := c.step("DATA\r\n", "354"); reply != "" || err != nil {
+		return reply, err
 	}
 	if err := c.conn.SetDeadline(time.Now().Add(exchangeLimit)); err != nil {
 		return "", err
@@ -140,6 +137,17 @@ func (c *Client) Submit(from, to string, content []byte) (string, error) {
 		return "", err
 	}
 	return c.reply()
+}
+
+// step sends a command, and returns "" where the reply was the one that was wanted. After
+// any other the transaction is given up.
+func (c *Client) step(command, want string) (string, error) {
+	reply, err := c.exchange(command)
+	if err != nil || strings.HasPrefix(reply, want) {
+		return "", err
+	}
+	_, err = c.exchange("RSET\r\n")
+	return reply, err
 }
 
 // Quit ends the conversation.

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"postern/bench/internal/rig"
+	"postern/bench/internal/traffic"
+)
+
+// kinds are what the world does to a message, told by the first word of its recipient's
+// address: "slow-17@sink.test".
+var kinds = []string{"ok", "refuse", "reject", "defer", "full", "drop", "cut", "slow", "bounce"}
+
+// failing are those of which the alternate gets the message.
+var failing = map[string]bool{"refuse": true, "reject": true, "bounce": true}
+
+func kindOf(to string) string {
+	kind, _, _ := strings.Cut(to, "-")
+	return kind
+}
+
+// retryAtOnce is a configuration in which what is put off is soon tried again.
+const retryAtOnce = `
+[levels.normal]
+retry = "1s*"
+patience = "2d"
+warn = "0"
+expires = "5d"
+window = "5d"
+`
+
+// world is all that is outside the gateway: a next hop with faults, what bounces, and
+// the clients with their journal.
+type world struct {
+	t       *testing.T
+	gateway *rig.Gateway
+	addr    string
+
+	mu      sync.Mutex
+	tried   map[string]int    // times a recipient was offered
+	copies  map[string]int    // copies that were answered with 250, by address
+	ids     map[string]int    // id of every 250 → number of the message
+	bounces chan traffic.Copy // to be bounced
+	waiting atomic.Int64      // of these, those that have not been taken
+}
+
+// newWorld starts the outside; it ends with the test.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, addr: l.Addr().String(), tried: map[string]int{}, copies: map[string]int{}, ids: map[string]int{},
+		bounces: make(chan traffic.Copy, 1<<20)}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		sink := &traffic.Sink{Fault: w.fault, Got: w.got}
+		if err := sink.Serve(ctx, l); err != nil {
+			t.Errorf("next hop: %v", err)
+		}
+	})
+	wg.Go(func() { w.bounce(ctx) })
+	t.Cleanup(func() {
+		cancel()
+		wg.Wait()
+	})
+	return w
+}
+
+// fault is a traffic.Sink's. What is put off or cut off goes well the third time.
+func (w *world) fault(to string) traffic.Fault {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tried[to]++
+	again := w.tried[to] > 2
+	switch kind := kindOf(to); {
+	case kind == "refuse":
+		return traffic.RefuseRcpt
+	case kind == "reject":
+		return traffic.RefuseData
+	case kind == "defer" && !again:
+		return traffic.DeferRcpt
+	case kind == "full" && !again:
+		return traffic.DeferData
+	case kind == "drop" && !again:
+		return traffic.Drop
+	case kind == "cut" && !again:
+		return traffic.CutOff
+	case kind == "slow":
+		return traffic.Slow
+	}
+	return traffic.None
+}
+
+// got is a traffic.Sink's.
+func (w *world) got(c traffic.Copy) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	kind := kindOf(c.To)
+	// What was dropped was never answered: that it comes again is right.
+	if !c.Taken || kind == "drop" && w.tried[c.To] <= 2 {
+		return
+	}
+	w.copies[c.To]++
+	if kind == "bounce" {
+		times := 1 + w.copies[c.To]%2 // the same bounce may come twice
+		w.waiting.Add(int64(times))
+		for range times {
+			w.bounces <- c
+		}
+	}
+}
+
+// bounce returns what bounces until it is taken, as a server does.
+func (w *world) bounce(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case c := <-w.bounces:
+			for ctx.Err() == nil {
+				reply, err := w.bounceOnce(c)
+				if err == nil && strings.HasPrefix(reply, "5") {
+					w.t.Errorf("a bounce to %s for %s was refused: %s", c.From, c.To, reply)
+				}
+				if err == nil && reply[0] != '4' {
+					break
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+			w.waiting.Add(-1)
+		}
+	}
+}
+
+func (w *world) bounceOnce(c traffic.Copy) (string, error) {
+	client, err := traffic.Dial(w.gateway.Inbound)
+	if err != nil {
+		return "", err
+	}
+	defer client.Close()
+	return client.Submit("", []string{c.From}, traffic.Bounce(c.From, c.To))
+}
+
+var acceptedID = regexp.MustCompile(`^250 2\.\d\.\d ([a-z2-7]{10,})`)
+
+// submit submits message n over a connection that it makes where it has none, and notes
+// the id of its 250. It returns the connection for the next one, nil where it is gone,
+// and whether the message was taken.
+func (w *world) submit(c *traffic.Client, n int, to ...string) (*traffic.Client, bool) {
+	var fields []string
+	for _, r := range to {
+		fields = append(fields, fmt.Sprintf("Postern-Alternate: alt-%s; for=%s", r, r))
+	}
+	if c == nil {
+		var err error
+		if c, err = traffic.Dial(w.gateway.Device); err != nil {
+			return nil, false
+		}
+	}
+	size := 2 << 10
+	if n%20 == 7 {
+		size = 100 << 10 // in a file of its own
+	}
+	reply, err := c.Submit(rig.Sender, to, traffic.Content(rig.Sender, size, fields...))
+	if err != nil {
+		c.Close()
+		return nil, false
+	}
+	m := acceptedID.FindStringSubmatch(reply)
+	if m == nil {
+		if reply[0] == '5' {
+			w.t.Errorf("message %d was refused for good: %s", n, reply)
+		}
+		return c, false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if other, twice := w.ids[m[1]]; twice {
+		w.t.Errorf("messages %d and %d got the same id %s", other, n, m[1])
+	}
+	w.ids[m[1]] = n
+	return c, true
+}
+
+// taken is how many messages got their 250.
+func (w *world) taken() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.ids)
+}
+
+// drain waits until nothing waits to be sent, and every bounce was taken.
+func (w *world) drain(limit time.Duration) {
+	w.t.Helper()
+	db := openFile(w.t, w.gateway.Data())
+	defer db.Close()
+	still := 0
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		before := w.waiting.Load()
+		still = number(w.t, db, "SELECT (SELECT count(*) FROM deliveries WHERE state IN ('queued', 'sending')) + (SELECT count(*) FROM tasks)")
+		if still == 0 && before == 0 && w.waiting.Load() == 0 {
+			return
+		}
+	}
+	w.t.Fatalf("after %v, %d deliveries and notices still wait, and %d bounces\n%s", limit, still, w.waiting.Load(), w.gateway.Output())
+}

@@ -28,6 +28,8 @@ type Config struct {
 	Policies map[string]Policy `toml:"policies"`
 	Rules    []Rule            `toml:"rule"`
 	Domains  map[string]Domain `toml:"domains"`
+	Accounts map[string]Sender `toml:"accounts"`
+	Keys     Keys              `toml:"keys"`
 
 	Stamp  Stamp  `toml:"stamp"`
 	Limits Limits `toml:"limits"`
@@ -124,7 +126,23 @@ type Rule struct {
 
 // Domain is what holds for mail to one domain.
 type Domain struct {
-	Encrypt string `toml:"encrypt"`
+	Encrypt       string `toml:"encrypt"`
+	RefuseKeyless bool   `toml:"refuse_keyless"`
+}
+
+// Sender is what holds for all mail of one account.
+type Sender struct {
+	Encrypt string `toml:"encrypt"` // the least
+}
+
+// Keys says where the keys of addresses come from besides those on file, and who hears of
+// what is wrong with them.
+type Keys struct {
+	Directory    bool     `toml:"directory"` // ask the Web Key Directory of the domain
+	Server       string   `toml:"server"`    // then this key server; "" for none
+	AllowPrivate bool     `toml:"allow_private"`
+	Warn         Duration `toml:"warn"`
+	Tell         string   `toml:"tell"` // an account
 }
 
 // Stamp is the least that is stamped into every message.
@@ -171,6 +189,8 @@ func defaultConfig() *Config {
 		Policies: map[string]Policy{},
 		Rules:    []Rule{},
 		Domains:  map[string]Domain{"*": {Encrypt: string(routing.Require)}},
+		Accounts: map[string]Sender{},
+		Keys:     Keys{Directory: true, Warn: Duration(30 * 24 * time.Hour)},
 		Stamp:    Stamp{Fields: []string{}},
 		Limits: Limits{MessageSize: 50 << 20, RecipientsPerMessage: 100, Destinations: 32, Connections: 1000,
 			ConnectionsPerAddress: 50, DedupWindow: Duration(24 * time.Hour)},

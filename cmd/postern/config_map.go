@@ -42,6 +42,7 @@ func (c *Config) policy() *routing.Config {
 	p := &routing.Config{
 		Hostname: c.hostname(), ReturnDomain: c.returnDomain(), MaxRecipients: c.Limits.Destinations,
 		Levels: map[string]routing.Level{}, Policies: map[string]routing.Named{}, Domains: map[string]routing.Security{},
+		Accounts: map[string]routing.Security{}, Keyless: map[string]bool{},
 		NeutralSubj: c.Subject, Location: location, DedupWindow: time.Duration(c.Limits.DedupWindow),
 		SubjectTags: c.SubjectTags, AddressTags: c.AddressTags,
 	}
@@ -68,7 +69,10 @@ func (c *Config) policy() *routing.Config {
 		if name != "*" {
 			name = asciiDomain(name)
 		}
-		p.Domains[name] = routing.Security(d.Encrypt)
+		p.Domains[name], p.Keyless[name] = routing.Security(d.Encrypt), d.RefuseKeyless
+	}
+	for name, a := range c.Accounts {
+		p.Accounts[name] = routing.Security(a.Encrypt)
 	}
 	for _, f := range c.Stamp.Fields {
 		p.Stamp |= stampFields[f]

@@ -89,7 +89,7 @@ func TestExampleExplainsEveryKey(t *testing.T) {
 // genericPath replaces indexes and free names by *.
 func genericPath(path string) string {
 	path = regexp.MustCompile(`\[\d+\]`).ReplaceAllString(path, "")
-	path = regexp.MustCompile(`^(levels|policies)\.[a-z]+`).ReplaceAllString(path, "$1.*")
+	path = regexp.MustCompile(`^(levels|policies|accounts)\.[a-z]+`).ReplaceAllString(path, "$1.*")
 	return regexp.MustCompile(`^(domains|relay\.routes)\."[^"]+"`).ReplaceAllString(path, "$1.*")
 }
 

@@ -24,6 +24,7 @@ func (c *Config) validate(r *reading) {
 	c.validatePolicies(r)
 	c.validateRules(r)
 	c.validateDomains(r)
+	c.validateKeys(r)
 	c.validateLimits(r)
 }
 
@@ -238,7 +239,22 @@ func (c *Config) validateDomains(r *reading) {
 		if name != "*" {
 			checkDomain(r, path, name)
 		}
-		oneOf(r, path+".encrypt", d.Encrypt, string(routing.Require), string(routing.Signed), string(routing.Plain))
+		oneOf(r, path+".encrypt", d.Encrypt, string(routing.Require), string(routing.Prefer), string(routing.Signed), string(routing.Plain))
+		if d.RefuseKeyless && d.Encrypt != string(routing.Require) && name != "*" {
+			r.fault(path+".refuse_keyless", "refuses nothing where mail need not be sealed", `write encrypt = "require", or remove it`)
+		}
+	}
+	for name, a := range c.Accounts {
+		oneOf(r, join("accounts", name)+".encrypt", a.Encrypt, string(routing.Require), string(routing.Signed))
+	}
+}
+
+func (c *Config) validateKeys(r *reading) {
+	if c.Keys.Server != "" {
+		checkDomain(r, "keys.server", c.Keys.Server)
+		if !c.Keys.Directory {
+			r.fault("keys.server", "a key server without the directory would be asked for what a domain says itself", "write directory = true, or leave the server out")
+		}
 	}
 }
 

@@ -149,9 +149,14 @@ func (g *gateway) serve(ctx context.Context) error {
 		return err
 	}
 	sealer := &pgp.Sealer{Spool: g.keys.spool, Signer: g.keys.signer, Rand: rand.Reader, Now: time.Now}
-	runner := &routing.Runner{Queue: g.db, Post: g.db, Ledger: g.db, Keys: g.db, Sealer: sealer, Vault: g.keys.spool, Relay: client,
+	finder := g.config.finder(g.db, sealer, g.log)
+	watch, err := newKeyWatch(g)
+	if err != nil {
+		return err
+	}
+	runner := &routing.Runner{Queue: g.db, Post: g.db, Ledger: g.db, Keys: finder, Sealer: sealer, Vault: g.keys.spool, Relay: client,
 		Tokens: g.keys.tokens, Config: g.policy, Now: time.Now, Rand: rand.Reader, Log: g.log, Workers: g.config.Relay.Workers}
-	gate := &routing.Gate{Config: g.policy, Ledger: g.db, Sealer: sealer, Vault: g.keys.spool, Tokens: g.keys.tokens,
+	gate := &routing.Gate{Config: g.policy, Ledger: g.db, Sealer: sealer, Vault: g.keys.spool, Keys: finder, Tokens: g.keys.tokens,
 		Now: time.Now, Rand: rand.Reader, Log: g.log}
 	reports := &routing.Reports{Chains: g.db, Vault: g.keys.spool, Tokens: g.keys.tokens, Now: time.Now, Log: g.log, Forward: runner.Forward}
 	gate.Replies = reports
@@ -162,6 +167,8 @@ func (g *gateway) serve(ctx context.Context) error {
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return runner.Run(ctx) })
+	group.Go(func() error { return finder.Run(ctx) })
+	group.Go(func() error { return watch.run(ctx) })
 	for _, l := range g.listeners {
 		group.Go(func() error {
 			if err := g.serveListener(ctx, l, submit, reports, logins, imap); err != nil {

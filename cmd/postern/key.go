@@ -20,13 +20,18 @@ import (
 func (a *app) keyCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "key",
-		Short: "Import, show and remove the OpenPGP keys of addresses",
+		Short: "Import, find, confirm and remove the OpenPGP keys of addresses",
 		Long: `A copy is sealed for the key of its address. Keys are on file by address, or by
 domain as *@example.org, which serves every address there that has none of its own.
 A message to an address without a usable key is not sent in clear: it fails, with the
-class nokey, and its alternate is tried.`,
+class nokey, and its alternate is tried; one that is held for want of a key is sent when
+the key comes.
+
+An imported key comes before one that was found on the web and confirmed, and that before
+one that was only found. The first key found for an address is used; where another is
+found later, it waits until a person has confirmed it.`,
 	}
-	c.AddCommand(a.keyImport(), a.keyList(), a.keyShow(), a.keyRemove())
+	c.AddCommand(a.keyImport(), a.keyFetch(), a.keyList(), a.keyShow(), a.keyExport(), a.keyConfirm(), a.keyRevoke(), a.keyRemove(), a.keyRotateSpool())
 	return c
 }
 
@@ -91,6 +96,9 @@ func (a *app) importKeys(ctx context.Context, o *opened, file string, addresses 
 				return err
 			}
 			a.printf("%s  %s  %s\n", cert.Fingerprint, text, cert.Algorithm)
+			if err := a.release(ctx, o.db, key); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -170,6 +178,12 @@ func filedKeys(ctx context.Context, o *opened, args []string) ([]filedKey, error
 		}
 		if err := pgp.Usable(c.Public, time.Now()); err != nil {
 			k.State = err.Error()
+		}
+		switch c.Source {
+		case store.Pending:
+			k.State = "waits to be confirmed"
+		case store.Revoked:
+			k.State = "revoked here"
 		}
 		list = append(list, k)
 	}

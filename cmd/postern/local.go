@@ -203,6 +203,7 @@ func (l *localWorld) config() *Config {
 	c := defaultConfig()
 	c.Hostname, c.Data = localHost, string(l.dir)
 	c.ReturnDomain, c.LocalDomains = "returns."+localDomain, []string{localDomain}
+	c.Keys.Directory = false // its domains are not of this world
 	c.TimeZone = "Local"
 	c.TLS = TLS{Cert: filepath.Join("tls", "cert.pem"), Key: filepath.Join("tls", "key.pem")}
 	c.dir = string(l.dir)

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"postern/routing"
@@ -34,11 +36,13 @@ func readChain(q querier, where string, id int64) (*chain, error) {
 		return nil, explain(err)
 	}
 	c.recipient.Message = c.message.ID
-	rows, err := q.query(`SELECT `+deliveryColumns+` FROM deliveries d WHERE d.recipient = ? ORDER BY d.id`, int64(c.recipient.ID))
+	rows, err := q.query(`SELECT `+deliveryColumns+` FROM deliveries d WHERE d.recipient = ?`, int64(c.recipient.ID))
 	found, err := collect(rows, err, scanDelivery)
 	if err != nil {
 		return nil, err
 	}
+	// Sorted here: SQLite would set up a sorter for the one or two there are.
+	slices.SortFunc(found, func(a, b deliveryRow) int { return cmp.Compare(a.ID, b.ID) })
 	for _, d := range found {
 		c.add(d)
 	}

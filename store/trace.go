@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -60,7 +61,7 @@ func readJourney(q querier, id routing.MessageID) (j routing.Journey, err error)
 			j.Records = append(j.Records, rec)
 		}
 	}
-	slices.SortFunc(j.Records, func(a, b routing.Record) int { return int(a.ID - b.ID) })
+	slices.SortFunc(j.Records, func(a, b routing.Record) int { return cmp.Compare(a.ID, b.ID) })
 	return j, nil
 }
 

@@ -203,17 +203,17 @@ func (e *errand) call(ctx context.Context, h hop) (trouble routing.Outcome) {
 		case away.Verdict != 0:
 			return e.client.logged(ctx, away)
 		case conn == nil:
-			return e.open(ctx, v, h)
+			return graver(trouble, e.open(ctx, v, h))
 		}
 		// A connection that others opened may end at any time, for reasons that say
 		// nothing of the next one. What the letter has no outcome for by then has not
 		// been taken.
-		trouble = e.ride(ctx, v, conn)
+		trouble = graver(trouble, e.ride(ctx, v, conn))
 		if !e.goesOn(ctx) {
 			return trouble
 		}
 	}
-	return e.open(ctx, v, h)
+	return graver(trouble, e.open(ctx, v, h))
 }
 
 // open hands the letter to a server over a new connection.

@@ -167,6 +167,7 @@ func summary(o routing.Outcome) string {
 //	! smarthost MODE [USER PASSWORD] | tls MODE
 //	! outcome VERDICT CODE STATUS PHASE [TLS] [dsn]     one line a target
 //	! text WORDS                                        of the first outcome
+//	! first DURATION      a message for first@ok.test goes before it, that long before
 func TestDialogs(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.dialog")
 	if err != nil || len(files) == 0 {
@@ -194,6 +195,7 @@ type wish struct {
 	body     string
 	outcomes []string
 	text     string
+	first    time.Duration
 }
 
 func playDialog(t *testing.T, s *mailtest.Script) {
@@ -206,7 +208,17 @@ func playDialog(t *testing.T, s *mailtest.Script) {
 	for _, port := range []string{"25", "465", "587"} {
 		w.scripts["192.0.2.1:"+port] = []*mailtest.Script{s}
 	}
+	if q.first > 0 {
+		defer keep(t, q.client)()
+		if o := q.client.Send(t.Context(), parcel("s@gw.test", q.body, "first@ok.test"))[0]; o.Verdict != routing.Sent {
+			t.Errorf("the first message: %s (%s)", summary(o), o.Text)
+		}
+		time.Sleep(q.first)
+	}
 	got := q.client.Send(t.Context(), q.parcel)
+	if q.first > 0 {
+		time.Sleep(maxIdle) // until the client says goodbye
+	}
 	if err := w.wait(); err != nil {
 		t.Error(err)
 	}
@@ -222,7 +234,7 @@ func playDialog(t *testing.T, s *mailtest.Script) {
 		t.Errorf("text %q, want %q", got[0].Text, q.text)
 	}
 	for _, content := range w.visits[0].played.Content {
-		if string(content) != q.body {
+		if string(content) != q.body && len(content) > 0 {
 			t.Errorf("content %q, want %q", content, q.body)
 		}
 	}
@@ -274,6 +286,12 @@ func (q *wish) note(t *testing.T, note string) {
 		q.client.TLS = TLSMode(rest)
 	case "strangers-pool":
 		q.client.TLSConfig = &tls.Config{RootCAs: x509.NewCertPool()}
+	case "first":
+		d, err := time.ParseDuration(rest)
+		if err != nil {
+			t.Fatalf("note %q: %v", note, err)
+		}
+		q.first = d
 	case "outcome":
 		q.outcomes = append(q.outcomes, rest)
 	case "text":

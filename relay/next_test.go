@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"bytes"
 	"context"
 	"math/rand/v2"
 	"net"
@@ -222,7 +221,7 @@ func TestDomainsApart(t *testing.T) {
 // TestCancel: Send ends at once with its context, in every stage.
 func TestCancel(t *testing.T) {
 	for _, stage := range stages {
-		t.Run(stage.name, func(t *testing.T) {
+		t.Run(stage.path+" "+stage.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				c := w.client()
@@ -232,16 +231,21 @@ func TestCancel(t *testing.T) {
 				s := script(t, append(slices.Clone(stage.lead), "stall")...)
 				w.scripts["192.0.2.1:25"] = []*mailtest.Script{s}
 				w.scripts["192.0.2.1:465"] = []*mailtest.Script{s}
+				content := strings.Repeat("x\r\n", 1<<18)
+				if stage.kept {
+					content = "x\r\n"
+					defer keep(t, c)()
+					c.Send(t.Context(), parcel("s@gw.test", content, "first@ok.test"))
+				}
 				ctx, cancel := context.WithCancel(t.Context())
 				go func() {
 					synctest.Wait()
 					cancel()
 				}()
-				content := bytes.Repeat([]byte("x\r\n"), 1<<18)
-				out := c.Send(ctx, parcel("s@gw.test", string(content), "a@ok.test"))[0]
+				out := c.Send(ctx, parcel("s@gw.test", content, "a@ok.test"))[0]
 				w.wait()
 				want := routing.Deferred
-				if stage.name == "dot" || stage.name == "content" { // a server that reads on gets all of it
+				if stage.name == "dot" || stage.name == "content" || stage.kept { // a server that reads on gets all of it
 					want = routing.Unknown
 				}
 				if out.Verdict != want || out.Text != "the attempt was called off" {

@@ -106,7 +106,10 @@ func words(r *routing.Record, last bool) string {
 	case routing.EventUnneeded:
 		return "not needed any more"
 	case routing.EventClose:
-		return "reports are not waited for any longer"
+		if r.From == routing.Relayed {
+			return "no report came; none is waited for any longer"
+		}
+		return ""
 	case routing.EventTold:
 		return toldWords(r.Told)
 	case routing.EventNote:

@@ -27,7 +27,10 @@ import (
 
 var update = flag.Bool("update", false, "write golden files")
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	certificate() // by the real clock, not by that of a bubble
+	goleak.VerifyTestMain(m)
+}
 
 // certificate is made once: no test is about it.
 var certificate = sync.OnceValues(func() (tls.Certificate, *x509.CertPool) {

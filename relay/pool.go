@@ -98,13 +98,14 @@ var longAgo = time.Unix(1, 0)
 // wake ends the rest of c.
 func (c *conn) wake() { c.raw.SetReadDeadline(longAgo) }
 
-// take gives v a connection to share, the one that rested last or else the one with
-// the least to do, or nil if all are full. The lock is held.
+// take returns a connection with room for one more, or nil if all are full. It is the
+// one with the most to do, so that there are no more connections than it takes: the
+// others come to rest. The lock is held.
 func (h *host) take() *conn {
 	var best *conn
 	for _, c := range slices.Backward(h.conns) {
 		roused := c.attended != nil && c.load > 0 // by another
-		if c.load < c.share() && !roused && !c.broken() && (best == nil || c.load < best.load) {
+		if c.load < c.share() && !roused && !c.broken() && (best == nil || c.load > best.load) {
 			best = c
 		}
 	}

@@ -1,0 +1,322 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"postern/internal/mailtest"
+	"postern/routing"
+)
+
+// ways to hold an exchange, by what a server offers.
+var waysToHold = map[string][]string{"step by step": nil, "to DATA": {"PIPELINING"}, "whole": {"PIPELINING", "CHUNKING"}}
+
+// TestNothingLostNothingTwice sends many messages at once past a server that fails
+// at random, in every way, and compares what the client says of each with what the
+// server has: sent is there once, unknown at most once, and any other not at all.
+func TestNothingLostNothingTwice(t *testing.T) {
+	for name, offers := range waysToHold {
+		t.Run(name, func(t *testing.T) {
+			count := map[routing.Verdict]int{}
+			for seed := range uint64(5) {
+				synctest.Test(t, func(t *testing.T) {
+					p := newPeer(offers...)
+					p.lag, p.chance = 5*time.Millisecond, rand.New(rand.NewPCG(seed, 1))
+					p.deny = func(a string) string {
+						if strings.HasPrefix(a, "no") {
+							return "550 5.1.1 no such user"
+						}
+						return ""
+					}
+					c := p.client()
+					stop := keep(t, c)
+					var mu sync.Mutex
+					outcomes := map[string]routing.Outcome{}
+					var senders sync.WaitGroup
+					for worker := range 16 {
+						senders.Go(func() {
+							for n := range 20 {
+								to := fmt.Sprintf("ok-%d-%d@x.test", worker, n)
+								if (worker+n)%7 == 0 {
+									to = "no" + to
+								}
+								o := c.Send(t.Context(), parcel("s@gw.test", "x\r\n", to))[0]
+								mu.Lock()
+								outcomes[to] = o
+								mu.Unlock()
+							}
+						})
+					}
+					senders.Wait()
+					stop()
+					p.serving.Wait()
+					for to, o := range outcomes {
+						count[o.Verdict]++
+						taken := p.taken[to]
+						switch o.Verdict {
+						case routing.Sent:
+							if taken != 1 {
+								t.Errorf("seed %d: %s was sent (%s), and taken %d times", seed, to, o.Text, taken)
+							}
+						case routing.Unknown:
+							if taken > 1 {
+								t.Errorf("seed %d: %s is unknown (%s), and taken %d times", seed, to, o.Text, taken)
+							}
+						default:
+							if taken != 0 {
+								t.Errorf("seed %d: %s came to %s (%s), and was taken %d times", seed, to, summary(o), o.Text, taken)
+							}
+						}
+						if o.Verdict == routing.Refused && !strings.HasPrefix(to, "no") && o.Code != 552 {
+							t.Errorf("seed %d: %s was refused with %d %s", seed, to, o.Code, o.Text)
+						}
+					}
+				})
+			}
+			t.Logf("%v", count)
+			if count[routing.Sent] < 500 || count[routing.Unknown] == 0 || count[routing.Deferred] == 0 {
+				t.Errorf("the faults were not what they should be: %v", count)
+			}
+		})
+	}
+}
+
+// rate has each of senders send so many messages, and returns how many were taken
+// for each second that each connection was open.
+func rate(t testing.TB, p *peer, senders, each int) float64 {
+	c := p.client()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- c.Run(ctx) }()
+	var wg sync.WaitGroup
+	for worker := range senders {
+		wg.Go(func() {
+			for n := range each {
+				if o := c.Send(ctx, parcel("s@gw.test", "x\r\n", fmt.Sprintf("%d-%d@x.test", worker, n)))[0]; o.Verdict != routing.Sent {
+					t.Errorf("%s (%s)", summary(o), o.Text)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	cancel()
+	<-done
+	p.serving.Wait()
+	return float64(senders*each) / p.lived.Seconds()
+}
+
+// TestRoundTrips measures, at 50 ms for the round trip and in the time of a bubble,
+// so to the digit: an exchange that waits for every reply against ours.
+func TestRoundTrips(t *testing.T) {
+	rates := map[string]float64{}
+	for name, offers := range waysToHold {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPeer(offers...)
+			p.lag = 25 * time.Millisecond
+			began := time.Now()
+			rates[name] = rate(t, p, 16, 250)
+			t.Logf("%-12s %6.1f messages per connection-second, %6.1f per second, over %d connections", name, rates[name],
+				4000/time.Since(began).Seconds(), p.sessions)
+		})
+	}
+	if got := rates["whole"] / rates["step by step"]; got < 10 {
+		t.Errorf("whole flights are %.1f times as fast as step by step, want 10", got)
+	}
+	if got := rates["to DATA"] / rates["step by step"]; got < 3 {
+		t.Errorf("flights to DATA are %.1f times as fast as step by step, want 3", got)
+	}
+}
+
+func BenchmarkRoundTrip50ms(b *testing.B) {
+	for _, name := range []string{"step by step", "to DATA", "whole"} {
+		b.Run(strings.ReplaceAll(name, " ", "-"), func(b *testing.B) {
+			for b.Loop() {
+				p := newPeer(waysToHold[name]...)
+				p.lag = 25 * time.Millisecond
+				b.ReportMetric(rate(b, p, 16, 20), "msg/conn-s")
+			}
+		})
+	}
+}
+
+// talk is a server's side of a connection that takes messages: the hello, and what
+// comes after it.
+func talk(t *testing.T, lines ...string) *mailtest.Script {
+	return script(t, append([]string{"S: 220 mx.test", "C: EHLO gw.test", "S: 250-mx.test", "S: 250-PIPELINING", "S: 250 CHUNKING"}, lines...)...)
+}
+
+var (
+	toDATA = []string{"C: MAIL *", "C: RCPT *", "C: DATA", "S: 250 ok", "S: 250 ok", "S: 354 go", "B:", "S: 250 2.0.0 ok"}
+	whole  = []string{"C: MAIL *", "C: RCPT *", "BDAT:", "S: 250 ok", "S: 250 ok", "S: 250 2.0.0 ok"}
+)
+
+// TestKept has what can happen to a connection that is kept: the second message is
+// sent all the same, once, over it or over another one.
+func TestKept(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		pause time.Duration
+		first []string // after the first message
+		again bool     // the second message needs another connection
+	}{
+		{"reused", time.Second, append(slices.Clone(whole), "C: QUIT"), false},
+		{"reused after a rest", 20 * time.Second, append(slices.Clone(toDATA), "C: QUIT"), false},
+		{"too long a rest", maxIdle + time.Second, []string{"C: QUIT"}, true},
+		{"closed at rest", time.Second, []string{"close"}, true},
+		{"reset at rest", time.Second, []string{"wait 10ms", "reset"}, true},
+		{"421 at rest", time.Second, []string{"wait 500ms", "S: 421 4.4.2 idle", "stall"}, true},
+		{"a stray reply at rest", time.Second, []string{"wait 500ms", "S: 250 ok", "stall"}, true},
+		{"a stray reply at once", time.Second, []string{"S: 250 ok", "stall"}, true},
+		{"421 to MAIL of a whole flight", time.Second, []string{"C: MAIL *", "C: RCPT *", "BDAT:", "S: 421 4.4.2 enough"}, true},
+		{"421 to RCPT of a whole flight", time.Second, []string{"C: MAIL *", "C: RCPT *", "BDAT:", "S: 250 ok", "S: 421 4.4.2 enough"}, true},
+		{"421 to MAIL", 3 * time.Second, []string{"C: MAIL *", "S: 421 4.4.2 enough"}, true},
+		{"421 to DATA", 3 * time.Second, []string{"C: MAIL *", "C: RCPT *", "C: DATA", "S: 250 ok", "S: 250 ok", "S: 421 4.4.2 enough"}, true},
+		{"lost at MAIL", 3 * time.Second, []string{"C: MAIL *", "close"}, true},
+		{"garbage at RCPT", 3 * time.Second, []string{"C: MAIL *", "S: 250 ok", "S: what?", "stall"}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.scripts["192.0.2.1:25"] = []*mailtest.Script{
+					talk(t, append(slices.Clone(toDATA), tt.first...)...), talk(t, append(slices.Clone(toDATA), "C: QUIT")...)}
+				c := w.client()
+				stop := keep(t, c)
+				for _, to := range []string{"a@x.test", "b@x.test"} {
+					if o := c.Send(t.Context(), parcel("s@gw.test", "x\r\n", to))[0]; o.Verdict != routing.Sent {
+						t.Errorf("%s: %s (%s)", to, summary(o), o.Text)
+					}
+					time.Sleep(tt.pause)
+				}
+				stop()
+				if err := w.wait(); err != nil {
+					t.Error(err)
+				}
+				if again := len(w.dialled) > 1; again != tt.again {
+					t.Errorf("dialled %q", w.dialled)
+				}
+				if n := len(c.pool.hosts); n > 0 {
+					t.Errorf("%d hosts are remembered", n)
+				}
+			})
+		})
+	}
+}
+
+// TestKeptApart: a connection serves only those with the same server, TLS mode and
+// credentials, and no server found by MX is spoken to over one that was opened
+// because the configuration names its host.
+func TestKeptApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer("PIPELINING", "CHUNKING")
+		c := p.client()
+		c.Routes = map[string]string{"route.test": "peer.test:25", "other.test": "peer.test:26"}
+		stop := keep(t, c)
+		for _, to := range []string{"a@route.test", "a@other.test", "a@x.test", "b@route.test", "b@other.test", "b@x.test", "a@y.test"} {
+			if o := c.Send(t.Context(), parcel("s@gw.test", "x\r\n", to))[0]; o.Verdict != routing.Sent {
+				t.Errorf("%s: %s (%s)", to, summary(o), o.Text)
+			}
+		}
+		stop()
+		p.serving.Wait()
+		if p.sessions != 3 {
+			t.Errorf("%d connections, want 3", p.sessions)
+		}
+	})
+	one, two := &Smarthost{Host: "h", Username: "u", Password: "1"}, &Smarthost{Host: "h", Username: "u", Password: "2"}
+	keys := map[key]bool{}
+	for _, h := range []hop{{name: "h", port: 25}, {name: "h", port: 26}, {name: "h", port: 25, tls: TLSRequired}, {name: "h", port: 25, foreign: true},
+		{name: "h", port: 25, smarthost: one}, {name: "h", port: 25, smarthost: two}} {
+		keys[h.key()] = true
+	}
+	if len(keys) != 6 {
+		t.Errorf("%d keys, want 6", len(keys))
+	}
+}
+
+// TestNotKept: without Run, no connection outlives its messages; with it, none
+// carries more than its share.
+func TestNotKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer("PIPELINING", "CHUNKING")
+		c := p.client()
+		for range 3 {
+			c.Send(t.Context(), parcel("s@gw.test", "x\r\n", "a@x.test"))
+			p.serving.Wait()
+		}
+		if p.sessions != 3 {
+			t.Errorf("%d connections without Run, want 3", p.sessions)
+		}
+		stop := keep(t, c)
+		for range 2*maxMessages + 1 {
+			c.Send(t.Context(), parcel("s@gw.test", "x\r\n", "a@x.test"))
+		}
+		stop()
+		p.serving.Wait()
+		if p.sessions != 6 || p.taken["a@x.test"] != 2*maxMessages+4 {
+			t.Errorf("%d connections took %d messages", p.sessions-3, p.taken["a@x.test"])
+		}
+	})
+}
+
+// TestTogether: several messages are on their way over one connection when it ends.
+// A 421 answers all that come after it: they are sent over another connection. Of
+// those that were only lost, nobody knows.
+func TestTogether(t *testing.T) {
+	// The script answers when it has all four.
+	four := slices.Concat(whole[:3], []string{"C: RSET"}, whole[:3], []string{"C: RSET"}, whole[:3], []string{"C: RSET"}, whole[:3])
+	ok := []string{"S: 250 ok", "S: 250 ok", "S: 250 2.0.0 ok"}
+	for _, tt := range []struct {
+		name   string
+		end    []string
+		second []string
+		want   map[routing.Verdict]int
+	}{
+		{"421", append(slices.Clone(ok), "S: 250 ok", "S: 421 4.3.2 bye"), nil, map[routing.Verdict]int{routing.Sent: 4}},
+		{"421 to the content", append(slices.Clone(ok), "S: 250 ok", "S: 250 ok", "S: 250 ok", "S: 421 4.3.2 bye"), nil, map[routing.Verdict]int{routing.Sent: 3, routing.Deferred: 1}},
+		{"lost", append(slices.Clone(ok), "wait 1s", "close"), nil, map[routing.Verdict]int{routing.Sent: 1, routing.Unknown: 3}},
+		{"stalled", append(slices.Clone(ok), "stall"), nil, map[routing.Verdict]int{routing.Sent: 1, routing.Unknown: 3}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				c := w.client()
+				stop := keep(t, c)
+				w.scripts["192.0.2.1:25"] = []*mailtest.Script{talk(t, slices.Concat(toDATA, four, tt.end)...)}
+				rest := newPeer("PIPELINING", "CHUNKING")
+				c.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+					if len(w.dialled) == 0 {
+						return w.dial(ctx, network, address)
+					}
+					return rest.dial(ctx, network, address)
+				}
+				c.Send(t.Context(), parcel("s@gw.test", "x\r\n", "first@x.test"))
+				var mu sync.Mutex
+				got := map[routing.Verdict]int{}
+				var senders sync.WaitGroup
+				for i := range 4 {
+					senders.Go(func() {
+						o := c.Send(t.Context(), parcel("s@gw.test", "x\r\n", fmt.Sprintf("%d@x.test", i)))[0]
+						mu.Lock()
+						defer mu.Unlock()
+						got[o.Verdict]++
+					})
+				}
+				senders.Wait()
+				stop()
+				w.wait()
+				rest.serving.Wait()
+				if fmt.Sprint(got) != fmt.Sprint(tt.want) {
+					t.Errorf("got %v, want %v", got, tt.want)
+				}
+			})
+		})
+	}
+}

@@ -18,13 +18,11 @@ func (db *DB) Claim(ctx context.Context, max int, lease time.Time) ([]routing.Jo
 	var keys []int64
 	err := db.write(ctx, func(t *tx) error {
 		jobs, keys = nil, nil
-		for p := highest; p >= lowest && len(jobs) < max; p-- {
-			var err error
-			if jobs, keys, err = claimAt(t, p, max, lease, jobs, keys); err != nil {
-				return err
-			}
+		due, err := duePriorities(t)
+		for i := 0; err == nil && i < len(due) && len(jobs) < max; i++ {
+			jobs, keys, err = claimAt(t, due[i], max, lease, jobs, keys)
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("claim deliveries: %w", err)
@@ -33,12 +31,20 @@ func (db *DB) Claim(ctx context.Context, max int, lease time.Time) ([]routing.Jo
 	return db.fill(context.WithoutCancel(ctx), jobs, keys), nil
 }
 
-// The range of priorities. They are looked at one by one: one index by priority and
-// time then answers what is due without passing over what is not.
-const (
-	highest routing.Priority = 9
-	lowest  routing.Priority = -9
-)
+// priorities makes the table of all priorities. The queue's index is by priority and time,
+// so what is looked for in it is looked for at each priority: that passes over nothing,
+// however much waits for later.
+const priorities = "WITH RECURSIVE priorities (v) AS (VALUES (-9) UNION ALL SELECT v + 1 FROM priorities WHERE v < 9) "
+
+// duePriorities returns the priorities at which something is due, the highest first.
+func duePriorities(t *tx) ([]routing.Priority, error) {
+	rows, err := t.query(priorities+`SELECT v FROM priorities
+		WHERE (SELECT min(due) FROM deliveries WHERE state = 'queued' AND priority = v) <= ? ORDER BY v DESC`, t.now.UnixMilli())
+	return collect(rows, err, func(row scanner) (p routing.Priority, err error) {
+		err = row.Scan(&p)
+		return p, err
+	})
+}
 
 // claimAt claims at one priority. What is due and cannot be claimed, because its
 // message has expired, is left for Tick.
@@ -301,10 +307,9 @@ func (db *DB) Tick(ctx context.Context, max int) (next time.Time, records []rout
 // timer is: a lease or a chain. What has no time is zero.
 func nextDue(q querier) (next, timer time.Time, err error) {
 	var queued time.Time
-	err = q.queryRow(`WITH RECURSIVE priorities (v) AS (VALUES (-9) UNION ALL SELECT v + 1 FROM priorities WHERE v < 9)
-		SELECT (SELECT min((SELECT min(due) FROM deliveries WHERE state = 'queued' AND priority = v)) FROM priorities),
-			(SELECT min(at) FROM (SELECT min(due) AS at FROM deliveries WHERE state = 'sending'
-				UNION ALL SELECT min(wake) FROM recipients WHERE wake IS NOT NULL))`).Scan(timeOf{&queued}, timeOf{&timer})
+	err = q.queryRow(priorities+`SELECT (SELECT min((SELECT min(due) FROM deliveries WHERE state = 'queued' AND priority = v)) FROM priorities),
+		(SELECT min(at) FROM (SELECT min(due) AS at FROM deliveries WHERE state = 'sending'
+			UNION ALL SELECT min(wake) FROM recipients WHERE wake IS NOT NULL))`).Scan(timeOf{&queued}, timeOf{&timer})
 	if next = queued; next.IsZero() || !timer.IsZero() && timer.Before(next) {
 		next = timer
 	}

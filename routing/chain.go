@@ -74,7 +74,7 @@ func fate(r *Recipient, ds []Delivery) Fate {
 			expired = true
 		case d.State == Cancelled:
 			cancelled = true
-		case d.State == Standby:
+		case d.waitsForStep():
 			standby = true
 		}
 	}
@@ -138,7 +138,7 @@ func canStart(r *Recipient, ds []Delivery) bool {
 func standingBy(ds []Delivery, n int) []*Delivery {
 	var by []*Delivery
 	for _, d := range step(ds, n) {
-		if d.State == Standby {
+		if d.waitsForStep() {
 			by = append(by, d)
 		}
 	}
@@ -272,7 +272,8 @@ func (p *planner) close() {
 func (p *planner) expire() {
 	for i := range p.ds {
 		d := &p.ds[i]
-		if d.Terms.Expires.IsZero() || d.State != Standby && d.State != Held && d.State != Queued {
+		waits := d.State == Standby || p.decision.Fate == Open && d.waitsForStep()
+		if d.Terms.Expires.IsZero() || !waits && d.State != Held && d.State != Queued {
 			continue
 		}
 		if d.State == Held && d.Failure == ClassExpired {

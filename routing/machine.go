@@ -84,10 +84,16 @@ func accepted(d Delivery, now time.Time) (Delivery, bool) {
 }
 
 func start(d Delivery, now time.Time) (Delivery, bool) {
-	if d.State != Standby {
+	if !d.waitsForStep() {
 		return d, false
 	}
 	return begin(d, now), true
+}
+
+// waitsForStep reports whether the step of d has not begun and still may: d stands by,
+// or was not needed, which a report can contradict that comes after it.
+func (d *Delivery) waitsForStep() bool {
+	return d.State == Standby || d.State == Unused && d.Started.IsZero()
 }
 
 // begin starts the tries of d. Its times count from the moment it may be tried.
@@ -319,7 +325,7 @@ func release(d Delivery, e Event, now time.Time) (Delivery, bool) {
 // begun has failed by it, and the responses may want it held rather than ended.
 func expire(d Delivery, now time.Time) (Delivery, bool) {
 	switch {
-	case d.State == Standby:
+	case d.waitsForStep():
 		return enter(d, Expired, now), true
 	case d.State != Queued && d.State != Held, d.State == Held && d.Failure == ClassExpired:
 		return d, false

@@ -147,8 +147,9 @@ column "new" is a delivery that does not exist yet.
 		b.WriteString("\n")
 	}
 	b.WriteString(`
-Final are acked, failed, expired, cancelled and unused. What leads out of them: a person's release (failed, expired), and the outcome of an
-attempt that was under way when its delivery was recalled or not needed any more, for what has left is never called cancelled.
+Final are acked, failed, expired, cancelled and unused. What leads out of them: a person's release (failed, expired); the outcome of an
+attempt that was under way when its delivery was recalled or not needed any more, for what has left is never called cancelled; and the start of
+an alternate that was not needed and never began, when a bounce contradicts the report that had ended its chain.
 `)
 	golden(t, "../docs/states.md", []byte(b.String()))
 }

@@ -61,6 +61,10 @@ func (f *fact) is(states ...string) bool {
 	return false
 }
 
+// idle reports whether its step may still begin. One that was not needed may be needed
+// again, after a bounce that contradicts an earlier report.
+func (f *fact) idle() bool { return f.begun < 0 && f.is("standby", "unused") }
+
 func (f *fact) clear() { f.sending, f.waiting, f.relayed, f.arrived, f.end, f.timed = false, false, false, false, "", false }
 
 func (f *fact) wait(due int) {
@@ -220,7 +224,7 @@ func (m *reference) next() (n, at int) {
 	n++
 	ready := false
 	for i := range m.all {
-		ready = ready || m.all[i].step == n && m.all[i].is("standby")
+		ready = ready || m.all[i].step == n && m.all[i].idle()
 	}
 	if !ready || m.has("cancelled") {
 		return n, -2
@@ -256,41 +260,51 @@ func (m *reference) open() bool {
 	return at != -2
 }
 
-// settle does all that follows, one thing at a time.
+// settle does all that follows.
 func (m *reference) settle(now int) {
-	for m.settleOne(now) {
+	for m.timeUp(now) || m.begin(now) || m.spare() {
 	}
 }
 
-func (m *reference) settleOne(now int) bool {
+// timeUp ends all at once what the clock ends.
+func (m *reference) timeUp(now int) (changed bool) {
 	open := m.open()
 	for i := range m.all {
 		f := &m.all[i]
 		if f.relayed && !f.acked && !f.closed && (now >= f.taken+refWindow || f.here && !open) {
-			f.closed = true
-			return true
+			f.closed, changed = true, true
 		}
-		if m.late(f, now) && (f.is("standby", "queued") || f.is("held") && !f.timed) {
-			begun := !f.is("standby")
+		if m.late(f, now) && (f.is("standby", "queued") || open && f.idle() || f.is("held") && !f.timed) {
+			begun := !f.idle()
 			f.clear()
 			f.end = "expired"
 			if m.hold && begun {
 				f.end, f.timed = "held", true
 			}
-			return true
+			changed = true
 		}
 	}
-	if n, at := m.next(); open && at != -2 && now >= at {
+	return changed
+}
+
+// begin starts the next step of a chain that is open, where its time has come.
+func (m *reference) begin(now int) bool {
+	if n, at := m.next(); m.open() && at != -2 && now >= at {
 		for i := range m.all {
-			if f := &m.all[i]; f.step == n && f.is("standby") {
+			if f := &m.all[i]; f.step == n && f.idle() {
 				f.begun = now
 				f.wait(now)
 			}
 		}
 		return true
 	}
+	return false
+}
+
+// spare takes out what nobody needs any more.
+func (m *reference) spare() bool {
 	for i := range m.all {
-		if f := &m.all[i]; !open && (f.is("standby") || f.is("queued", "held") && !m.done(f.step)) {
+		if f := &m.all[i]; !m.open() && (f.is("standby") || f.is("queued", "held") && !m.done(f.step)) {
 			f.clear()
 			f.end = "unused"
 			return true

@@ -123,35 +123,21 @@ type existence struct {
 }
 
 func dialIdle(addr, folder string) (*idler, error) {
-	// The certificate was made a moment ago, for this test alone.
-	conn, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true})
+	c, err := dialIMAP(addr)
 	if err != nil {
 		return nil, err
 	}
-	r := bufio.NewReader(conn)
-	for _, step := range []struct{ say, until string }{
-		{"", "* OK"},
-		{"a LOGIN " + rig.Account + " " + rig.Password + "\r\n", "a OK"},
-		{"b SELECT " + folder + "\r\n", "b OK"},
-		{"c IDLE\r\n", "+"},
-	} {
-		if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
-			return nil, err
-		}
-		if _, err := conn.Write([]byte(step.say)); err != nil {
-			return nil, errors.Join(err, conn.Close())
-		}
-		for line := ""; !strings.HasPrefix(line, step.until); {
-			if line, err = r.ReadString('\n'); err != nil {
-				return nil, errors.Join(fmt.Errorf("after %q: %w", strings.TrimSpace(step.say), err), conn.Close())
-			}
-		}
+	if err = c.say("b SELECT "+folder+"\r\n", "b OK"); err == nil {
+		err = c.say("c IDLE\r\n", "+")
 	}
-	if err := conn.SetDeadline(time.Time{}); err != nil {
-		return nil, err
+	if err == nil {
+		err = c.conn.SetDeadline(time.Time{})
 	}
-	i := &idler{conn: conn, shown: make(chan existence, 1000)}
-	go i.listen(r)
+	if err != nil {
+		return nil, errors.Join(err, c.conn.Close())
+	}
+	i := &idler{conn: c.conn, shown: make(chan existence, 1000)}
+	go i.listen(c.r)
 	return i, nil
 }
 

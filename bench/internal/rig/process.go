@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 )
 
@@ -54,6 +55,12 @@ func (p *process) PID() int { return p.cmd.Process.Pid }
 // Kill ends it as a power failure would, as far as a process can tell, and waits until
 // it has ended.
 func (p *process) Kill() error {
+	// What strace runs must not outlive it.
+	if children, err := childrenByParent(); err == nil {
+		for _, child := range children[p.PID()] {
+			_ = syscall.Kill(child, syscall.SIGKILL)
+		}
+	}
 	if err := p.cmd.Process.Kill(); err != nil {
 		return err
 	}
@@ -69,10 +76,24 @@ func (p *process) Kill() error {
 // Stop asks it to end, and waits until it has ended. Ending otherwise than asked is an
 // error with the end of what it has printed.
 func (p *process) Stop() error {
-	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
+	if err := p.Interrupt(); err != nil {
 		return err
 	}
 	return p.Wait(stopLimit)
+}
+
+// Interrupt asks it to end: the program itself, or what it was wrapped in, which says
+// nothing of it to the program.
+func (p *process) Interrupt() error {
+	children, err := childrenByParent()
+	if err != nil {
+		return err
+	}
+	pid := p.PID()
+	if wrapped := children[pid]; len(wrapped) > 0 {
+		pid = wrapped[0]
+	}
+	return syscall.Kill(pid, syscall.SIGINT)
 }
 
 // stopLimit is how long a server may take to end.

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"postern/keyring"
+	"postern/pgp"
+	"postern/routing"
+	"postern/store"
+)
+
+// directory is a Web Key Directory that a test fills.
+type directory struct {
+	mu   sync.Mutex
+	keys map[string][]byte // by URL
+}
+
+func (d *directory) Fetch(_ context.Context, url string) ([]byte, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if k := d.keys[url]; k != nil {
+		return k, nil
+	}
+	return nil, fmt.Errorf("%s: %w", url, pgp.ErrNoFile)
+}
+
+func (d *directory) put(t *testing.T, address string, secret []byte) {
+	t.Helper()
+	public, err := pgp.PublicOf(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	url, _, err := pgp.DirectoryURLs(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.keys[url] = public
+}
+
+// discover lets the sealing look for keys in d.
+func (s *sealing) discover(d *directory) *keyring.Finder {
+	f := &keyring.Finder{Ring: s.db, Usable: s.sealer.Usable, Now: s.clock.Now, Log: slog.New(slog.NewTextHandler(s.t.Output(), nil)),
+		Web: &pgp.Discovery{Fetch: d, Same: sameAddress, Now: s.clock.Now}}
+	s.runner.Keys = f
+	return f
+}
+
+// held submits a message that is held where there is no key for it.
+func (s *sealing) held(to string) routing.MessageID {
+	s.t.Helper()
+	s.gate.Config.Rules = []routing.Rule{{Responses: routing.Responses{{Classes: []routing.Class{routing.ClassNoKey}, Actions: []routing.Action{{Do: routing.DoHold}}}}}}
+	receipt, err := s.submit(to)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.run(s.tried(receipt.ID, 1))
+	if d := s.delivery(receipt.ID); d.State != routing.Held {
+		s.t.Fatalf("it is %v (%s)", d.State, d.Last.Text)
+	}
+	return receipt.ID
+}
+
+func (s *sealing) relayed(id routing.MessageID) {
+	s.t.Helper()
+	s.run(func() bool { return s.delivery(id).State == routing.Relayed })
+	s.noPlaintext()
+}
+
+// TestKeyArrives: a message that is held for want of a key goes by itself when the key is
+// imported, or is found on the web.
+func TestKeyArrives(t *testing.T) {
+	const bob = "bob@dest.test"
+	t.Run("imported", func(t *testing.T) {
+		s := newSealing(t)
+		id := s.held(bob)
+		s.file(bob, 0)
+		var said strings.Builder
+		if err := (&app{stdout: &said}).release(t.Context(), s.db, bob); err != nil || !strings.Contains(said.String(), "1 deliveries") {
+			t.Errorf("%v: %s", err, said.String())
+		}
+		s.relayed(id)
+	})
+	t.Run("found on the web", func(t *testing.T) {
+		s, d := newSealing(t), &directory{keys: map[string][]byte{}}
+		finder := s.discover(d)
+		id := s.held(bob)
+		d.put(t, bob, s.secret(bob, 0))
+		s.clock.add(again)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- finder.Run(ctx) }()
+		s.relayed(id)
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// again is how long nothing found counts, and a little more.
+const again = 61 * time.Minute
+
+// TestKeyChanges: another key than the one known is not used, and once the known one
+// cannot be used either, what is for it waits for a person.
+func TestKeyChanges(t *testing.T) {
+	const bob = "bob@dest.test"
+	s, d := newSealing(t), &directory{keys: map[string][]byte{}}
+	finder := s.discover(d)
+	d.put(t, bob, s.secret(bob, 48*time.Hour))
+	first, err := s.submit(bob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.relayed(first.ID)
+
+	other := s.secret(bob, 0)
+	d.put(t, bob, other)
+	if _, err := finder.Look(t.Context(), s.address(bob)); err != nil {
+		t.Fatal(err)
+	}
+	second, err := s.submit(bob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.relayed(second.ID) // sealed for the key known, still
+
+	s.clock.add(72 * time.Hour)
+	third, err := s.submit(bob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.run(s.tried(third.ID, 1))
+	if d := s.delivery(third.ID); d.State != routing.Held || !strings.Contains(d.Last.Text, "postern key confirm") {
+		t.Fatalf("it is %v (%s)", d.State, d.Last.Text)
+	}
+	if n := len(s.wire.all()); n != 2 {
+		t.Errorf("%d have left", n)
+	}
+	parsed, err := pgp.ParseCerts(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.db.ConfirmCert(t.Context(), bob, parsed[0].Fingerprint); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&app{stdout: &strings.Builder{}}).release(t.Context(), s.db, bob); err != nil {
+		t.Fatal(err)
+	}
+	s.relayed(third.ID)
+	reader := &pgp.Reader{Secrets: [][]byte{other}, Now: s.clock.Now}
+	sent := s.wire.all()[2]
+	head, body, _ := strings.Cut(sent, "\r\n\r\n")
+	_, contentType, _ := strings.Cut(head, "Content-Type: ")
+	if content, _, err := reader.Decrypt(contentType, []byte(body)); err != nil || !strings.Contains(string(content), canary) {
+		t.Errorf("the owner of the confirmed key cannot read it: %v", err)
+	}
+}
+
+// TestKeyWatch: what is wrong with the keys on file is told ahead of time, once, in the
+// metrics and in the mailbox of whom the configuration names.
+func TestKeyWatch(t *testing.T) {
+	const day = 24 * time.Hour
+	s := newSealing(t)
+	for _, k := range []struct {
+		address string
+		life    time.Duration
+		source  store.Source
+	}{{"long@dest.test", 0, store.Pinned}, {"short@dest.test", 20 * day, store.Fetched}, {"past@dest.test", day, store.Pinned},
+		{"new@dest.test", 0, store.Pending}, {"gone@dest.test", 0, store.Revoked}} {
+		public, err := pgp.PublicOf(s.secret(k.address, k.life))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.db.PutCert(t.Context(), store.Cert{Address: k.address, Fingerprint: strings.ToUpper(k.address[:4]), Source: k.source, Public: public}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.clock.add(2 * day)
+	g := &gateway{config: defaultConfig(), db: s.db, keys: &gatewayKeys{spool: s.spool}, log: slog.New(slog.NewTextHandler(t.Output(), nil)), metrics: newMetrics()}
+	g.config.Keys.Tell = "alice"
+	w, err := newKeyWatch(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.now = s.clock.Now
+	for range 3 {
+		if err := w.look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	families, err := g.metrics.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, f := range families {
+		if f.GetName() != "postern_keys" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			seen++
+			if m.GetGauge().GetValue() != 1 {
+				t.Errorf("%v", m)
+			}
+		}
+	}
+	if seen != 5 {
+		t.Errorf("%d states are counted", seen)
+	}
+	boxes, err := s.db.Mailboxes(t.Context(), "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mails := 0
+	for _, m := range boxes {
+		if m.Name != "INBOX" {
+			continue
+		}
+		items, err := s.db.Items(t.Context(), m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mails += len(items)
+	}
+	if mails != 1 {
+		t.Errorf("alice has %d mails, want the one notice", mails)
+	}
+	if len(w.told) != 3 || !strings.Contains(w.told[0]+w.told[1]+w.told[2], "SHOR of short@dest.test expires on 2026-03-21") {
+		t.Errorf("told %q", w.told)
+	}
+}

@@ -170,10 +170,9 @@ func TestRetrySchedule(t *testing.T) {
 	tm.Retry = Schedule{{For: time.Minute, Times: 1}, {For: 10 * time.Minute}}
 	tm.Patience = 30 * time.Minute
 	d, _ := Next(Delivery{Terms: tm}, Event{Kind: EventAccepted}, t0)
-	now := t0
 	var waits []time.Duration
 	for d.State != Failed {
-		now = d.Due
+		now := d.Due
 		waits = append(waits, now.Sub(t0))
 		d, _ = Next(d, Event{Kind: EventClaim, Due: now.Add(time.Hour)}, now)
 		d, _ = Next(d, Event{Kind: EventAttempt, Attempt: d.Attempts, Outcome: Outcome{Verdict: Deferred, Code: 451}}, now)

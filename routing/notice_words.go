@@ -164,7 +164,9 @@ func remoteName(remote string) string {
 }
 
 // when writes a time for people.
-func (r *Runner) when(t time.Time) string { return t.In(r.location()).Format("2006-01-02 15:04:05 MST") }
+func (r *Runner) when(t time.Time) string {
+	return t.In(r.location()).Format("2006-01-02 15:04:05 MST")
+}
 
 // words is the notice for people: what happened, why, and what comes next.
 func (r *Runner) words(tasks []*Task) string {

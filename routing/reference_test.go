@@ -65,7 +65,9 @@ func (f *fact) is(states ...string) bool {
 // again, after a bounce that contradicts an earlier report.
 func (f *fact) idle() bool { return f.begun < 0 && f.is("standby", "unused") }
 
-func (f *fact) clear() { f.sending, f.waiting, f.relayed, f.arrived, f.end, f.timed = false, false, false, false, "", false }
+func (f *fact) clear() {
+	f.sending, f.waiting, f.relayed, f.arrived, f.end, f.timed = false, false, false, false, "", false
+}
 
 func (f *fact) wait(due int) {
 	f.clear()

@@ -134,6 +134,9 @@ func (x *explainer) recipient(r *Recipient) {
 		}
 		in(name, "%s", response)
 	}
+	if t.StandDown {
+		in("stand down", "who has a copy is told once another has acknowledged")
+	}
 	in("reports", "%s", reports(r.Notify))
 }
 

@@ -166,6 +166,10 @@ func (r *Runner) attempt(ctx context.Context, job Job, lease time.Duration) {
 	// Whoever made the outcome has cleaned what a remote side said; a second look costs
 	// nothing, and the text goes into headers, logs and the view.
 	outcome.Text, outcome.Remote = clean(outcome.Text), clean(outcome.Remote)
+	if outcome.Verdict == Misconfigured {
+		r.Log.Warn("held for the operator: our own smarthost refuses this gateway", "delivery", job.Delivery.ID, "message", job.Delivery.Message,
+			"phase", outcome.Phase, "code", outcome.Code)
+	}
 	e := Event{Kind: EventAttempt, Attempt: job.Delivery.Attempts, Outcome: outcome, Mail: deposit}
 	// The outcome must reach the store even while the gateway stops.
 	for try := 0; ; try++ {

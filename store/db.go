@@ -96,6 +96,9 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	db.hub.ready = make(chan struct{}, 1)
 	db.heard.more = make(chan struct{}, 1)
 	if err := db.open(ctx, o); err != nil {
+		if damaged(err) {
+			err = fmt.Errorf("%s is damaged (%w): restore it from a backup", databaseName, err)
+		}
 		return nil, fmt.Errorf("open database in %s: %w", dir, errors.Join(err, db.Close()))
 	}
 	return db, nil

@@ -60,15 +60,15 @@ func outOfSpace(err error) bool {
 func beyondTrust(err error) bool {
 	var e sqlite3.Error
 	if errors.As(err, &e) {
-		switch e.Code {
-		case sqlite3.ErrIoErr:
-			return !outOfSpace(err)
-		case sqlite3.ErrCorrupt, sqlite3.ErrNotADB:
-			return true
-		}
-		return false
+		return e.Code == sqlite3.ErrIoErr && !outOfSpace(err) || damaged(err)
 	}
 	return errors.Is(err, errSync)
+}
+
+// damaged reports whether err says that the database itself cannot be read.
+func damaged(err error) bool {
+	var e sqlite3.Error
+	return errors.As(err, &e) && (e.Code == sqlite3.ErrCorrupt || e.Code == sqlite3.ErrNotADB)
 }
 
 // errSync is in the error of a file of ours that could not be synced.

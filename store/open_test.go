@@ -65,6 +65,14 @@ func TestOpenRefuses(t *testing.T) {
 			_, err = f.WriteAt(bytes.Repeat([]byte{0xA5}, 4096), 2*4096)
 			return errors.Join(err, f.Close())
 		}, "restore it from a backup"},
+		{"a damaged schema", func(t *testing.T, _, file string) error {
+			f, err := os.OpenFile(file, os.O_RDWR, 0)
+			if err != nil {
+				return err
+			}
+			_, err = f.WriteAt([]byte{0xFF}, 100) // the kind of the first page, which holds the schema
+			return errors.Join(err, f.Close())
+		}, "restore it from a backup"},
 		{"a row without its parent", func(t *testing.T, _, file string) error {
 			return alter(file, "PRAGMA foreign_keys = 0; DELETE FROM recipients")
 		}, "recipients that is missing"},

@@ -46,6 +46,12 @@ func start(cmd *exec.Cmd, log string) (*process, error) {
 	return &process{cmd: cmd, log: log}, nil
 }
 
+// Alive reports whether it has not ended by itself, though nobody has waited for it.
+func (p *process) Alive() bool {
+	fields, err := statFields(p.PID())
+	return err == nil && fields[0] != "Z"
+}
+
 // Usage is a Server's.
 func (p *process) Usage() (Usage, error) { return usageOf(p.cmd.Process.Pid) }
 

@@ -95,13 +95,19 @@ type Client struct {
 }
 
 // Dial connects and greets.
-func Dial(addr string) (*Client, error) {
-	conn, err := net.DialTimeout("tcp", addr, 10*time.Second)
+func Dial(addr string) (*Client, error) { return DialWithin(addr, exchangeLimit) }
+
+// DialWithin is Dial, with the server's greeting to come within limit.
+func DialWithin(addr string, limit time.Duration) (*Client, error) {
+	conn, err := net.DialTimeout("tcp", addr, min(limit, 10*time.Second))
 	if err != nil {
 		return nil, err
 	}
 	c := &Client{conn: conn, r: bufio.NewReader(conn)}
-	reply, err := c.reply()
+	reply := ""
+	if err = conn.SetDeadline(time.Now().Add(limit)); err == nil {
+		reply, err = c.reply()
+	}
 	if err == nil && strings.HasPrefix(reply, "220") {
 		reply, err = c.exchange("EHLO load.test\r\n")
 	}

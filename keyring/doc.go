@@ -5,5 +5,5 @@
 //
 // What a found key may do is decided by the store, in one commit: a first key is used,
 // the same key is brought up to date, and another key than the one known waits for a
-// person to confirm it (docs/decisions/0031).
+// person to confirm it (docs/decisions/0014).
 package keyring

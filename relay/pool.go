@@ -129,24 +129,27 @@ func (h *host) drop(c *conn) {
 }
 
 // rouse wakes a connection that rested and was taken for v, and reports whether it
-// can be used: the server has neither closed it nor said anything. It gives up the
-// lock for a while.
+// can be used: the server has neither closed it nor said anything. Meanwhile it
+// gives up the lock, and others wait for c as they do for a connection being opened.
 func (v *visit) rouse(c *conn) bool {
-	p := v.pool
+	p, h := v.pool, v.host
+	h.dialling++
 	p.mu.Unlock()
-	defer p.mu.Lock()
 	c.wake()
 	<-c.attended
 	c.raw.SetReadDeadline(time.Time{})
+	p.mu.Lock()
+	h.dialling--
+	c.attended = nil
+	h.changed()
 	if c.quiet {
-		p.mu.Lock()
-		c.attended = nil
-		v.host.changed()
-		p.mu.Unlock()
 		return true
 	}
+	h.drop(c)
+	p.mu.Unlock()
 	c.breakOff(&endedError{errStale})
 	v.alight(c)
+	p.mu.Lock()
 	return false
 }
 

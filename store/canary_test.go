@@ -16,6 +16,7 @@ import (
 // write-ahead log. (What a file system keeps of files that were cut is its own.)
 func TestErased(t *testing.T) {
 	r := backends()[0].open(t)
+	r.unsynced()
 	r.accounts("alice")
 	const n = 300
 	canary := func(what string, i int) []byte { return fmt.Appendf(nil, "canary-%s-%04d-yranac", what, i) }
@@ -79,6 +80,7 @@ func TestErased(t *testing.T) {
 // The log stays small while nobody stops the gateway.
 func TestLogStaysSmall(t *testing.T) {
 	r := backends()[0].open(t)
+	r.unsynced()
 	r.accounts("alice")
 	for range 20 {
 		for range 20 {

@@ -49,17 +49,6 @@ func TestRandomOperations(t *testing.T) {
 	}
 }
 
-// unsynced makes a random test fast: that commits are synced is tested elsewhere.
-func (m *model) unsynced() {
-	m.t.Helper()
-	if err := m.write(m.t.Context(), func(tx *tx) error { return nil }); err != nil {
-		m.t.Fatal(err)
-	}
-	if _, err := m.conn.ExecContext(m.t.Context(), "PRAGMA synchronous = OFF"); err != nil {
-		m.t.Fatal(err)
-	}
-}
-
 func (m *model) submit(t *rapid.T) {
 	addresses := []string{"bob@ok.test", "carol@ok.test", "dave@ok.test", "ops@home.test", "panel@home.test"}
 	var chains [][]string

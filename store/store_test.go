@@ -117,6 +117,18 @@ func (r *rig) start() {
 	})
 }
 
+// unsynced makes a test with many commits fast: that they are synced is tested elsewhere.
+func (r *rig) unsynced() {
+	r.t.Helper()
+	err := r.write(r.t.Context(), func(*tx) error { return nil }) // after it, the writer is idle
+	if err == nil {
+		_, err = r.conn.ExecContext(r.t.Context(), "PRAGMA synchronous = OFF")
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 func (r *rig) restart() {
 	r.t.Helper()
 	if err := r.stop(); err != nil {

@@ -167,6 +167,7 @@ func (g *gateway) serve(ctx context.Context) error {
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return runner.Run(ctx) })
+	group.Go(func() error { return client.Run(ctx) })
 	group.Go(func() error { return finder.Run(ctx) })
 	group.Go(func() error { return watch.run(ctx) })
 	for _, l := range g.listeners {
@@ -244,7 +245,9 @@ const stopGrace = 25 * time.Second
 func (g *gateway) relay() (*relay.Client, error) {
 	c := g.config.Relay
 	client := &relay.Client{Hostname: g.config.hostname(), Routes: map[string]string{}, TLS: relay.TLSMode(c.TLS), AllowPrivate: c.AllowPrivate,
-		Rand: rand.Reader, Log: g.log}
+		Rand: rand.Reader, Log: g.log,
+		// So that one slow server leaves workers for the mail to others.
+		Concurrency: max(1, c.Workers*3/4)}
 	for domain, to := range c.Routes {
 		client.Routes[asciiDomain(domain)] = to
 	}

@@ -275,3 +275,93 @@ func TestMessageWithoutHeader(t *testing.T) {
 		}
 	})
 }
+
+// A chain of five with every trigger, by the clock.
+func TestEveryTriggerByTheClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGateway(t)
+		g.run(t)
+		g.submit(t, "alice@gw.test", `Subject: S
+Postern-Goal: acked
+Postern-Alternate: a@defer.test; on=fail
+Postern-Alternate: b@dsn.test; on=unsent; after=10m
+Postern-Alternate: c@ok.test; on=undelivered; after=20m
+Postern-Alternate: d@ok.test; on=unread; after=30m
+Postern-Alternate: ops@gw.test; on=unacked,fail; after=40m; for=x@refuse.test
+Postern-Expires: 1d
+
+Body
+`, "x@refuse.test")
+		at := func(after time.Duration, want string) {
+			t.Helper()
+			time.Sleep(after)
+			wantStates(t, g, "x@refuse.test failed, "+want)
+		}
+		at(0, "a@defer.test queued, b@dsn.test standby, c@ok.test standby, d@ok.test standby, ops@gw.test standby")
+		at(10*time.Minute-time.Second, "a@defer.test queued, b@dsn.test standby, c@ok.test standby, d@ok.test standby, ops@gw.test standby")
+		at(time.Second, "a@defer.test queued, b@dsn.test relayed, c@ok.test standby, d@ok.test standby, ops@gw.test standby")
+		at(20*time.Minute, "a@defer.test queued, b@dsn.test relayed, c@ok.test relayed, d@ok.test standby, ops@gw.test standby")
+		at(30*time.Minute, "a@defer.test failed, b@dsn.test relayed, c@ok.test relayed, d@ok.test relayed, ops@gw.test standby")
+		at(40*time.Minute, "a@defer.test failed, b@dsn.test relayed, c@ok.test relayed, d@ok.test relayed, ops@gw.test delivered")
+		copies := len(g.hop.parcels)
+		if _, err := g.Apply(t.Context(), 6, Event{Kind: EventAcknowledged, By: "ops"}); err != nil {
+			t.Fatal(err)
+		}
+		at(100*24*time.Hour, "a@defer.test failed, b@dsn.test relayed, c@ok.test relayed, d@ok.test relayed, ops@gw.test acked")
+		if len(g.hop.parcels) != copies {
+			t.Errorf("%d copies left after it was acknowledged", len(g.hop.parcels)-copies)
+		}
+	})
+}
+
+// RFC 8098 section 2.1: a program may answer by itself only where the receipt goes to
+// the return path.
+func TestReceiptsGoToTheReturnPath(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGateway(t)
+		g.run(t)
+		g.submit(t, "alice@gw.test", "Subject: S\nDisposition-Notification-To: alice@gw.test\n\nBody\n", "x@ok.test", "y@ok.test")
+		synctest.Wait()
+		seen := map[string]bool{}
+		for _, p := range g.hop.parcels {
+			if n := strings.Count(p.raw, "Disposition-Notification-To:"); n != 1 || !strings.Contains(p.raw, "Disposition-Notification-To: <"+p.from+">\r\n") {
+				t.Errorf("with the return path %s, %d requests:\n%s", p.from, n, p.raw)
+			}
+			seen[p.from] = true
+		}
+		if len(seen) != 2 {
+			t.Errorf("two copies have %d return paths", len(seen))
+		}
+	})
+}
+
+// A recall by Supersedes, or of one delivery, stops what has not begun, and says of
+// the rest that it came too late.
+func TestRecallOfARunningChain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGateway(t)
+		g.run(t)
+		g.submit(t, "alice@gw.test", "Subject: S\nPostern-Alternate: y@ok.test; on=undelivered; after=10m\n\nBody\n", "x@ok.test")
+		wantStates(t, g, "x@ok.test relayed, y@ok.test standby")
+		_, _, ds, _ := g.Chain(t.Context(), 1)
+		if !Recalls(&ds[0], ds[1:], time.Now()) {
+			t.Error("a recall is said to change nothing")
+		}
+		if _, err := g.Apply(t.Context(), 1, Event{Kind: EventCancel, By: "alice"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		wantStates(t, g, "x@ok.test relayed, y@ok.test cancelled")
+		noted := false
+		for _, rec := range g.records {
+			noted = noted || rec.Delivery == 1 && rec.Kind == EventNote && rec.Note == tooLate && rec.By == "alice"
+		}
+		if !noted || len(g.hop.to("y@ok.test")) != 0 {
+			t.Errorf("noted is %v, and %d copies left after the recall", noted, len(g.hop.to("y@ok.test")))
+		}
+		_, _, ds, _ = g.Chain(t.Context(), 1)
+		if Recalls(&ds[0], ds[1:], time.Now()) {
+			t.Error("a second recall is said to change something")
+		}
+	})
+}

@@ -113,7 +113,7 @@ func TestGPGPackets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if id := fmt.Sprintf("keyid %X", e.Subkeys[0].PublicKey.KeyId); !bytes.Contains(out, []byte(id)) {
+	if id := fmt.Sprintf("keyid %016X", e.Subkeys[0].PublicKey.KeyId); !bytes.Contains(out, []byte(id)) {
 		t.Errorf("no key packet for %s\n%s", id, out)
 	}
 	for _, bad := range []string{"subpkt 35", "compressed", "unknown packet"} {

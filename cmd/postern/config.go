@@ -105,6 +105,7 @@ type Policy struct {
 	Goal       *routing.Goal `toml:"goal"`
 	Alternates []Alternate   `toml:"alternates"`
 	OnFailure  Responses     `toml:"on_failure"`
+	StandDown  bool          `toml:"stand_down"`
 }
 
 // Rule gives values to the submissions that meet all of its conditions.

@@ -54,7 +54,7 @@ func (c *Config) policy() *routing.Config {
 			Expires: time.Duration(l.Expires), Window: time.Duration(l.Window)}
 	}
 	for name, n := range c.Policies {
-		named := routing.Named{Alternates: alternates(n.Alternates), Responses: routing.Responses(n.OnFailure)}
+		named := routing.Named{Alternates: alternates(n.Alternates), Responses: routing.Responses(n.OnFailure), StandDown: n.StandDown}
 		if n.Goal != nil {
 			named.Goal, named.GoalSet = *n.Goal, true
 		}

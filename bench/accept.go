@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"postern/bench/internal/rig"
@@ -84,7 +82,7 @@ func (b *bench) acceptGateway(ctx context.Context, content []byte) (m measuremen
 	if err != nil {
 		return m, err
 	}
-	m, err = b.submit(ctx, g, content)
+	m, err = b.profiled(g, func() (measurement, error) { return b.submit(ctx, g, content) })
 	return m, errors.Join(err, stopped(g, g.Dir))
 }
 
@@ -122,15 +120,4 @@ func (b *bench) submit(ctx context.Context, s rig.Server, content []byte) (m mea
 func measured(perSecond float64, n int, l traffic.Latencies, u rig.Usage) measurement {
 	return measurement{perSecond: perSecond, p50: l.Quantile(0.5), p99: l.Quantile(0.99),
 		cpu: u.CPU / time.Duration(n), written: float64(u.Written) / float64(n)}
-}
-
-// profileFile is where a gateway's profile goes; "" where none was asked for.
-func (b *bench) profileFile(name string) (string, error) {
-	if b.profile == "" {
-		return "", nil
-	}
-	if err := os.MkdirAll(b.profile, 0o755); err != nil {
-		return "", err
-	}
-	return filepath.Abs(filepath.Join(b.profile, name+".pprof"))
 }

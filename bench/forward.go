@@ -137,7 +137,7 @@ func (b *bench) forwardGateway(ctx context.Context, content []byte, sealed bool)
 	if err != nil {
 		return m, errors.Join(err, h.close())
 	}
-	m, err = b.through(ctx, g, h, content)
+	m, err = b.profiled(g, func() (measurement, error) { return b.through(ctx, g, h, content) })
 	return m, errors.Join(err, stopped(g, g.Dir), h.close())
 }
 

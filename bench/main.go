@@ -41,6 +41,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	sizes := flags.String("sizes", "2,4,50,500", "sizes of messages, in KB")
 	only := flags.String("only", "accept,forward,priority,reaction", "what is measured")
 	flags.StringVar(&b.profile, "profile", "", "write CPU profiles of the gateway to this directory")
+	flags.StringVar(&b.program, "gateway", "", "measure this program instead of building one from this tree")
 	dir := flags.String("dir", "", "where the servers live, on the disk to be measured; by default a temporary directory")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -51,6 +52,15 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			return fmt.Errorf("size %q is no number of KB", s)
 		}
 		b.sizes = append(b.sizes, kb<<10)
+	}
+	if b.profile != "" {
+		if err := os.MkdirAll(b.profile, 0o755); err != nil {
+			return err
+		}
+		var err error
+		if b.profile, err = filepath.Abs(b.profile); err != nil {
+			return err
+		}
 	}
 	base, err := os.MkdirTemp(*dir, "postern-bench-")
 	if err != nil {
@@ -82,8 +92,7 @@ type bench struct {
 
 // run measures what was asked for, in the order of the table.
 func (b *bench) run(ctx context.Context, only []string) error {
-	var err error
-	if b.program, err = rig.Build(ctx, b.dir); err != nil {
+	if err := b.build(ctx); err != nil {
 		return err
 	}
 	fmt.Fprintf(b.out, "%s, %d processors; %d connections kept open, %v each\n", runtime.GOARCH, runtime.NumCPU(), b.connections, b.time)
@@ -108,6 +117,18 @@ func (b *bench) run(ctx context.Context, only []string) error {
 	return nil
 }
 
+// build makes the gateway, unless another was named.
+func (b *bench) build(ctx context.Context) (err error) {
+	switch {
+	case b.program != "":
+	case b.profile != "":
+		b.program, err = rig.BuildProfiled(ctx, b.dir)
+	default:
+		b.program, err = rig.Build(ctx, b.dir)
+	}
+	return err
+}
+
 // place is a new directory for a server.
 func (b *bench) place(name string) string {
 	b.runs++
@@ -120,7 +141,27 @@ func (b *bench) gateway(ctx context.Context, nextHop string, sealed bool) (*rig.
 	if err := g.Prepare(ctx); err != nil {
 		return nil, err
 	}
+	if b.profile != "" {
+		g.Env = []string{rig.Profile(b.profileFile(g))}
+	}
 	return g, g.Start(ctx)
+}
+
+// profileFile is where the profile of a gateway goes.
+func (b *bench) profileFile(g *rig.Gateway) string {
+	return filepath.Join(b.profile, filepath.Base(g.Dir)+".pprof")
+}
+
+// profiled runs do under the profiler, where a profile was asked for.
+func (b *bench) profiled(g *rig.Gateway, do func() (measurement, error)) (measurement, error) {
+	if b.profile == "" {
+		return do()
+	}
+	if err := g.StartProfile(); err != nil {
+		return measurement{}, err
+	}
+	m, err := do()
+	return m, errors.Join(err, g.EndProfile(b.profileFile(g)))
 }
 
 // stopped stops a server and removes what it has left.

@@ -168,7 +168,11 @@ func deferred(d Delivery, now time.Time) Delivery {
 	if !now.Before(end) {
 		return giveUp(d, f, now)
 	}
-	due := now.Add(d.Terms.Retry.Wait(d.Attempts))
+	pause := d.Terms.Retry.Wait(d.Attempts)
+	if d.Last.Retry > 0 {
+		pause = min(pause, d.Last.Retry)
+	}
+	due := now.Add(pause)
 	if due.After(end) {
 		due = end // one last try when patience ends, rather than none
 	}

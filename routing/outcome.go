@@ -2,6 +2,7 @@ package routing
 
 import (
 	"fmt"
+	"time"
 
 	"postern/dsn"
 )
@@ -59,6 +60,9 @@ type Outcome struct {
 	TLS     string     `json:"tls,omitempty"`    // "TLS1.3" and the like; empty for a plain connection
 	Sealed  bool       `json:"sealed,omitempty"` // the copy was sealed for its address
 	DSN     bool       `json:"dsn,omitempty"`    // the next hop offers DSN (RFC 3461) and was asked for reports
+	// Retry, where not 0, is the longest to wait for the next try: with Deferred, and
+	// from a relay that had no room for the copy and did not offer it to anyone.
+	Retry time.Duration `json:"retry,omitempty"`
 }
 
 // MaxText is how many bytes of a remote reply are kept.

@@ -80,7 +80,12 @@ func (s *session) check(e *routing.Entry, to routing.Folder) (routing.EventKind,
 	if d.Terms == nil {
 		d.Terms = &e.Recipient.Terms
 	}
-	if _, fits := routing.Next(d, routing.Event{Kind: o.kind, By: s.account}, s.server.now()); !fits {
+	_, fits := routing.Next(d, routing.Event{Kind: o.kind, By: s.account}, s.server.now())
+	if o.kind == routing.EventCancel {
+		// What has left stays where it is, but the steps to come can still be stopped.
+		fits = routing.Recalls(&d, e.Others, s.server.now())
+	}
+	if !fits {
 		return 0, no(imap.ResponseCodeCannot, "%s", misfit(o.kind, d.State))
 	}
 	return o.kind, nil
@@ -138,12 +143,22 @@ func (s *session) apply(sel *selection, a action) error {
 	if err != nil {
 		return err
 	}
+	refusal, stopped := "", false
 	for _, r := range records {
-		if r.Delivery == a.delivery && r.Kind == a.kind && !r.Fits {
-			return no(imap.ResponseCodeCannot, "%s", misfit(a.kind, r.From))
+		switch {
+		case r.Delivery == a.delivery && r.Kind == a.kind && !r.Fits:
+			refusal = misfit(a.kind, r.From)
+		case r.Delivery != a.delivery && r.Fits && r.To == routing.Cancelled:
+			stopped = true
 		}
 	}
-	return nil
+	switch {
+	case refusal == "":
+		return nil
+	case stopped:
+		refusal += "; the alternates that had not begun are stopped"
+	}
+	return no(imap.ResponseCodeCannot, "%s", refusal)
 }
 
 // beginMoves remembers a COPY to another status folder. A program that does not

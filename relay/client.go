@@ -197,6 +197,8 @@ func (e *errand) call(ctx context.Context, h hop) (trouble routing.Outcome) {
 		return e.client.logged(ctx, away)
 	}
 	defer e.client.exit(v)
+	// Nobody is to wait behind content that takes long to send.
+	v.alone = e.letter.small == nil
 	for range maxReused {
 		conn, away := v.board(ctx)
 		switch {

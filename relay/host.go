@@ -22,6 +22,9 @@ const (
 	// A host that failed rests for firstRest, and twice as long after every further
 	// failure, up to maxRest.
 	firstRest, maxRest = 500 * time.Millisecond, time.Minute
+	// Those for whom a host has no turn are asked to come back after sooner at the
+	// earliest, and apart from each other, until there are turns to spare.
+	sooner, apart = time.Second, 10 * time.Millisecond
 )
 
 // host is a server or a domain that messages are for at the moment, or that failed
@@ -30,6 +33,7 @@ type host struct {
 	guests  int       // who needs the host to stay where it is
 	busy    int       // messages that have their turn
 	slow    int       // … and have had it for long
+	crowd   int       // messages for which there was no turn since there were some to spare
 	waiting []*waiter // for their turn: by priority, then by arrival
 
 	conns    []*conn       // open, and not yet given their last message
@@ -55,6 +59,7 @@ type visit struct {
 	key      key
 	host     *host
 	priority routing.Priority
+	alone    bool        // its message shares no connection
 	timer    *time.Timer // counts the visit as slow
 
 	slow     bool
@@ -74,7 +79,7 @@ func (c *Client) enter(ctx context.Context, k key, priority routing.Priority) (v
 	v = &visit{pool: p, key: k, host: h, priority: priority}
 	if away = v.turnedAway(); away.Verdict == 0 && !v.wait(ctx, limit) {
 		if away = v.turnedAway(); away.Verdict == 0 {
-			away = crowded(ctx, k)
+			away = h.crowded(ctx, k)
 		}
 	}
 	if away.Verdict != 0 {
@@ -93,11 +98,14 @@ func (c *Client) enter(ctx context.Context, k key, priority routing.Priority) (v
 }
 
 // crowded is the outcome of a message whose turn did not come.
-func crowded(ctx context.Context, k key) routing.Outcome {
+func (h *host) crowded(ctx context.Context, k key) routing.Outcome {
 	if ctx.Err() != nil {
 		return calledOff(context.Cause(ctx))
 	}
-	return local(routing.Deferred, congestion, "too many messages are on their way to "+k.name+" already")
+	o := local(routing.Deferred, congestion, "too many messages are on their way to "+k.name+" already")
+	o.Retry = sooner + time.Duration(h.crowd)*apart
+	h.crowd++
+	return o
 }
 
 // turnedAway says why a message cannot be for the host at all now: it rests after a
@@ -199,8 +207,11 @@ func (c *Client) exit(v *visit) {
 		h.dialling--
 		h.changed()
 	}
-	h.busy--
-	h.admit(cmp.Or(c.Concurrency, defaultConcurrency))
+	limit := cmp.Or(c.Concurrency, defaultConcurrency)
+	if h.busy--; h.busy <= limit/2 {
+		h.crowd = 0
+	}
+	h.admit(limit)
 	v.leave()
 }
 
@@ -266,7 +277,7 @@ func (v *visit) board(ctx context.Context) (*conn, routing.Outcome) {
 		if away := v.turnedAway(); away.Verdict != 0 {
 			return nil, away
 		}
-		if c := h.take(); c != nil {
+		if c := h.take(v.alone); c != nil {
 			if c.attended == nil || v.rouse(c) {
 				return c, routing.Outcome{}
 			}
@@ -299,7 +310,7 @@ func (v *visit) opened(c *conn) {
 		v.dialling = false
 	}
 	h.conns = append(h.conns, c)
-	h.use(c)
+	h.use(c, v.alone)
 	v.recovered()
 	h.changed()
 }

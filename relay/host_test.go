@@ -136,6 +136,53 @@ func TestBusyHost(t *testing.T) {
 	})
 }
 
+// TestCrowdedHost: a server that takes seconds for each message, and many for it. The
+// workers stay free, and yet its turns are taken all the time, as those who are
+// turned away come back when they are asked to.
+func TestCrowdedHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const turns, work, messages = 10, 3 * time.Second, 300
+		p := newPeer()
+		p.work = work
+		c := p.client()
+		c.Concurrency = 11 // one is for what is urgent
+		stop := keep(t, c)
+		free := make(chan bool, 16)
+		began, tries, waited := time.Now(), 0, time.Duration(0)
+		var mu sync.Mutex
+		var all sync.WaitGroup
+		for n := range messages {
+			all.Go(func() {
+				for {
+					asked := time.Now()
+					free <- true
+					mu.Lock()
+					tries++
+					waited = max(waited, time.Since(asked))
+					mu.Unlock()
+					o := c.Send(t.Context(), parcel("s@gw.test", "x\r\n", fmt.Sprint(n, "@x.test")))[0]
+					<-free
+					if o.Verdict == routing.Sent {
+						return
+					}
+					if o.Retry < sooner || o.Status != congestion {
+						t.Errorf("%s (%s), again in %v", summary(o), o.Text, o.Retry)
+					}
+					time.Sleep(min(o.Retry, time.Minute))
+				}
+			})
+		}
+		all.Wait()
+		took, least := time.Since(began), messages/turns*work
+		stop()
+		p.serving.Wait()
+		t.Logf("%d messages took %v (at least %v) and %d tries; the longest wait for a worker was %v", messages, took, least, tries, waited)
+		if took > least*3/2 || waited > 2*maxWait {
+			t.Errorf("took %v instead of %v, and kept others waiting for %v", took, least, waited)
+		}
+	})
+}
+
 // TestRest: a host that failed is left alone for a while, longer each time, and
 // then asked by one message only; what is urgent asks at once. The others have the
 // answer of the one that was refused. When it is well again, all is as before.

@@ -96,7 +96,10 @@ func (p *peer) serve(conn net.Conn) {
 	var from bool
 	var to []string
 	take := func(content []byte) {
-		time.Sleep(p.work)
+		p.mu.Lock()
+		work := p.work
+		p.mu.Unlock()
+		time.Sleep(work)
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if len(content) == 0 {

@@ -53,6 +53,7 @@ func (h hop) key() key {
 // berth is a connection's place in the pool.
 type berth struct {
 	load     int           // transactions that use it
+	alone    bool          // the one that does shares it with none
 	carried  int           // transactions it was given
 	attended chan struct{} // while it rests; closed when nobody watches over it any more
 	quiet    bool          // it rested without a word from the server
@@ -100,25 +101,27 @@ func (c *conn) wake() { c.raw.SetReadDeadline(longAgo) }
 
 // take returns a connection with room for one more, or nil if all are full. It is the
 // one with the most to do, so that there are no more connections than it takes: the
-// others come to rest. The lock is held.
-func (h *host) take() *conn {
+// others come to rest. A message that is to be alone gets one that rests. The lock is
+// held.
+func (h *host) take(alone bool) *conn {
 	var best *conn
 	for _, c := range slices.Backward(h.conns) {
-		roused := c.attended != nil && c.load > 0 // by another
-		if c.load < c.share() && !roused && !c.broken() && (best == nil || c.load > best.load) {
+		full := c.load >= c.share() || c.load > 0 && (alone || c.alone || c.attended != nil) // or just being roused
+		if !full && !c.broken() && (best == nil || c.load > best.load) {
 			best = c
 		}
 	}
 	if best == nil {
 		return nil
 	}
-	h.use(best)
+	h.use(best, alone)
 	return best
 }
 
 // use counts a transaction on c, and takes c away from others after its last.
-func (h *host) use(c *conn) {
+func (h *host) use(c *conn, alone bool) {
 	c.load++
+	c.alone = alone
 	if c.carried++; c.carried >= maxMessages {
 		h.drop(c)
 	}

@@ -141,7 +141,7 @@ func BenchmarkRoundTrip50ms(b *testing.B) {
 			for b.Loop() {
 				p := newPeer(waysToHold[name]...)
 				p.lag = 25 * time.Millisecond
-				b.ReportMetric(rate(b, p, 16, 20), "msg/conn-s")
+				b.ReportMetric(rate(b, p, 16, 60), "msg/conn-s")
 			}
 		})
 	}
@@ -263,6 +263,45 @@ func TestNotKept(t *testing.T) {
 		if p.sessions != 6 || p.taken["a@x.test"] != 2*maxMessages+4 {
 			t.Errorf("%d connections took %d messages", p.sessions-3, p.taken["a@x.test"])
 		}
+	})
+}
+
+// TestLargeAlone: nobody waits behind content that takes long to send, nor does it wait
+// for others.
+func TestLargeAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPeer("PIPELINING", "CHUNKING")
+		p.lag = 10 * time.Millisecond
+		c := p.client()
+		stop := keep(t, c)
+		send := func(content, to string) {
+			if o := c.Send(t.Context(), parcel("s@gw.test", content, to))[0]; o.Verdict != routing.Sent {
+				t.Errorf("%s (%s)", summary(o), o.Text)
+			}
+		}
+		send("x\r\n", "first@x.test")
+		p.mu.Lock()
+		p.work = time.Minute // for the large one
+		p.mu.Unlock()
+		var all sync.WaitGroup
+		all.Go(func() { send(strings.Repeat("0123456789\r\n", 100_000), "large@x.test") })
+		time.Sleep(time.Second)
+		p.mu.Lock()
+		p.work = 0
+		p.mu.Unlock()
+		began := time.Now()
+		for range 5 {
+			all.Go(func() { send("x\r\n", "small@x.test") })
+		}
+		time.Sleep(2 * time.Second)
+		p.mu.Lock()
+		if p.taken["small@x.test"] != 5 || p.taken["large@x.test"] != 0 {
+			t.Errorf("taken within %v: %v", time.Since(began), p.taken)
+		}
+		p.mu.Unlock()
+		all.Wait()
+		stop()
+		p.serving.Wait()
 	})
 }
 

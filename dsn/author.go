@@ -12,11 +12,14 @@ import (
 // daemonNames are local parts that mail servers write under.
 var daemonNames = set("mailer-daemon", "mailerdaemon", "mailer_daemon", "mail-daemon", "maildaemon", "mdaemon", "mail.daemon", "daemon",
 	"postmaster", "mail-delivery", "mailsystem", "mail-system", "mailadmin", "bounce", "bounces", "bounce-notification", "microsoftexchange",
-	"mailerdaemon-notification", "postoffice")
+	"mailerdaemon-notification", "postoffice", "post_master", "post-master", "mail_daemon", "maildelivery", "mailer", "mailserver", "mail-server",
+	"mdaemon-notification", "imail", "double-bounce", "notificationrecipients")
 
 // daemonPhrases begin display names that mail servers write under.
 var daemonPhrases = []string{"mail delivery", "mailer-daemon", "mailer daemon", "mail system", "internet mail delivery", "postmaster",
-	"system administrator", "microsoft outlook", "mail administrator", "system postmaster", "returned mail", "email server", "delivery subsystem"}
+	"system administrator", "microsoft outlook", "mail administrator", "system postmaster", "returned mail", "email server", "delivery subsystem",
+	"mail deliver system", "mail delivery", "mailerdaemon", "mdaemon", "electronic postmaster", "complaints, mail", "courier mail server", "email delivery",
+	"mail server", "mail router", "mail transfer", "smtp server"}
 
 // daemon reports whether a mail server wrote the message.
 func (d *document) daemon() bool {
@@ -36,10 +39,11 @@ func (d *document) daemon() bool {
 	return false
 }
 
-// nullPath reports whether the message came with a null return path, as far as the
-// message itself tells.
+// nullPath reports whether the message came with a null return path, or with that of
+// a daemon, as far as the message itself tells.
 func (d *document) nullPath() bool {
-	return strings.Join(strings.Fields(d.header.Get("Return-Path")), "") == "<>"
+	path := strings.ToLower(strings.Join(strings.Fields(d.header.Get("Return-Path")), ""))
+	return path == "<>" || beginsWith(path, []string{"<mailer-daemon@", "<mailer-daemon>"})
 }
 
 // machine reports whether it is plain that no person wrote the message.
@@ -113,6 +117,21 @@ var autoSubjects = []string{"out of office", "out of the office", "out-of-office
 	"resposta automática", "resposta automatica", "fora do escritório", "automatisch antwoord", "afwezig", "autosvar", "automatisk svar",
 	"automaattinen vastaus", "automatyczna odpowiedź", "automatická odpověď", "автоответ", "автоматический ответ", "自動応答", "自動返信", "自动答复", "自动回复", "자동 회신"}
 
+// absentWords begin answers of programs that say nothing of it in their header.
+var absentWords = []string{"i am out of the office", "i'm out of the office", "i am currently out of", "i'm currently out of", "i am currently away", "i'm currently away",
+	"i will be out of the office", "i am on vacation", "i'm on vacation", "i am on holiday", "i'm on holiday", "i am on annual leave", "i am away from the office",
+	"this is an automatic reply", "this is an automatic response", "this is an automated reply", "this is an automated response", "this is an automatically generated reply",
+	"this is an auto-generated reply", "this is an auto-reply", "ich bin derzeit nicht", "ich bin zurzeit nicht", "ich bin zur zeit nicht", "bin ich nicht im büro", "ich bin abwesend",
+	"ich bin im urlaub", "dies ist eine automatische", "je suis absent", "je suis actuellement absent", "je suis en congé", "je serai absent", "ceci est une réponse automatique",
+	"sono fuori ufficio", "sarò assente", "questa è una risposta automatica", "estoy fuera de la oficina", "estaré fuera", "esta es una respuesta automática", "estou fora do escritório",
+	"estarei ausente", "ik ben afwezig", "ik ben momenteel niet", "jag är inte på kontoret", "я нахожусь в отпуске", "я в отпуске", "это автоматический ответ",
+	"不在にしております", "自動返信", "自动回复", "自動回覆", "부재 중"}
+
+// saysAbsent reports whether the first words are those of somebody who is not there.
+func (d *document) saysAbsent() bool {
+	return contains(d.lower[:min(len(d.lower), maxExcerpt)], absentWords)
+}
+
 // challengeSigns are in messages that want a person to prove that they are one.
 var challengeSigns = []string{"x-tmda", "x-spamarrest", "x-boxbe", "x-challenge"}
 
@@ -125,7 +144,8 @@ func (d *document) challenges() bool {
 		}
 	}
 	return d.hasSubject([]string{"please confirm", "confirm your message", "confirmation required", "verification required", "sender verification",
-		"verify your message", "[boxbe]", "spam arrest", "awaits moderator approval", "awaiting moderator"})
+		"verify your message", "requires verification", "verify#", "[boxbe]", "spam arrest", "spamarrest", "awaits moderator approval", "awaiting moderator",
+		"confirm your email", "confirmation request", "authenticate your message", "message requires confirmation", "mail verification"})
 }
 
 // hasSubject reports whether one of these, in lower case, is in the subject.

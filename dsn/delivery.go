@@ -25,7 +25,8 @@ var receiptFields = set("reporting-ua", "mdn-gateway", "original-recipient", "fi
 // readStatus knows a delivery status notification (RFC 3464, RFC 6533). A mail that
 // has one as an attachment is somebody's mail: one who asks what it means.
 func readStatus(d *document) (Report, bool) {
-	if !d.report && !d.machine() {
+	alone := len(d.leaves) == 1 && d.leaves[0].media == "message/delivery-status"
+	if !d.report && !d.machine() && !alone {
 		return Report{}, false
 	}
 	l := d.find("message/delivery-status", "message/global-delivery-status", "message/xdelivery-status", "message/delivery_status")
@@ -177,7 +178,7 @@ func actionKind(action string, s Status, d *document) Kind {
 		begins string
 		kind   Kind
 	}{
-		{"fail", KindFailed}, {"delay", KindDelayed}, {"delivered", KindDelivered}, {"relayed", KindRelayed}, {"expanded", KindExpanded},
+		{"fail", KindFailed}, {"expired", KindFailed}, {"undeliver", KindFailed}, {"bounce", KindFailed}, {"reject", KindFailed}, {"delay", KindDelayed}, {"delivered", KindDelivered}, {"relayed", KindRelayed}, {"expanded", KindExpanded},
 	} {
 		if strings.HasPrefix(action, a.begins) {
 			kind = a.kind
@@ -207,7 +208,7 @@ func bestStatus(kind Kind, given, told Status, code int, text string) Status {
 	if exact(given) && given.Detail != 0 {
 		return given
 	}
-	for _, s := range []Status{told, given, ByCode(code), byWords(text, max(given.Class, told.Class))} {
+	for _, s := range []Status{told, given, byWords(text, max(given.Class, told.Class, uint8(code/100))), ByCode(code)} {
 		if fits(s) && exact(s) {
 			return s
 		}

@@ -28,6 +28,7 @@ type document struct {
 	words    string // for people, before what is returned; quoted lines left out
 	lower    string // words in lower case, on one line
 	returned string // what follows words in the same part
+	enclosed bool   // it stood inside another
 }
 
 // leaf is a MIME part that is no multipart.

@@ -1,6 +1,7 @@
 package dsn
 
 import (
+	"regexp"
 	"strings"
 
 	"postern/internal/message"
@@ -23,7 +24,7 @@ func Parse(raw []byte) Report {
 	case KindReply:
 		r.Auto = d.automatic()
 		switch {
-		case d.daemon() || d.nullPath():
+		case d.daemon() || d.nullPath() && d.hasSubject(bounceSubjects):
 			r.Kind, r.Family, r.Auto = KindUnknown, "unknown", true
 		case r.Auto:
 			r.Kind, r.Family = KindAutoReply, "automatic"
@@ -71,15 +72,31 @@ var recognisers = []recogniser{
 	{"dma", words(dma)},
 	{"groupwise", words(groupWise)},
 	{"domino", words(domino)},
-	{"notes-receipt", readNotesReceipt},
+	{"notes", words(notes)},
+	{"zoho", words(zoho)},
+	{"receipt-text", readReceiptText},
 	{"auto-reply", readAutoReply},
+	{"enclosed", readEnclosed},
 	{"generic", readGeneric},
 }
 
 // readFeedback knows an abuse report (RFC 5965).
 func readFeedback(d *document) (Report, bool) {
-	return Report{Kind: KindFeedback}, d.find("message/feedback-report") != nil
+	kind := strings.ToLower(message.Parameter(d.header.Get("Content-Type"), "report-type"))
+	complains := beginsWith(strings.ToLower(d.subject()), complaintSubjects) && !d.answered()
+	return Report{Kind: KindFeedback}, d.find("message/feedback-report") != nil || kind == "feedback-report" || complains ||
+		d.robotOrMachine() && feedbackStart.MatchString(d.words)
 }
+
+// complaintSubjects begin those of the complaints that providers wrote before there
+// was a format, with the message enclosed.
+var complaintSubjects = []string{"complaint about message from", "abuse report:", "spam complaint", "email feedback report for"}
+
+// feedbackStart is in a feedback report whose structure was lost.
+var feedbackStart = regexp.MustCompile(`(?mi)^Feedback-Type:[ \t]*(?:abuse|fraud|virus|other|not-spam|opt-out|auth-failure|miscategorized)`)
+
+// robotOrMachine reports whether a program wrote the message by any sign.
+func (d *document) robotOrMachine() bool { return d.machine() || d.robot() }
 
 // readReceipt knows a message disposition notification (RFC 8098, RFC 6533 section
 // 5). A mail that has one as an attachment is somebody's mail.
@@ -116,20 +133,34 @@ func receiptHost(gateway, ua string) string {
 	return oneLine(host)
 }
 
-// readNotesReceipt knows the return receipt of Notes, which is text alone. It says
-// that the message was received, which is less than read.
-func readNotesReceipt(d *document) (Report, bool) {
-	if !strings.HasPrefix(strings.ToLower(d.subject()), "return receipt") || !strings.Contains(d.lower, "was received by") &&
-		!strings.Contains(d.lower, "has been received by") {
-		return Report{}, false
+// readReceiptText knows receipts that are text alone: that of Notes, which says that
+// the message was received, which is less than read; and those that lost their part
+// for programs on the way.
+func readReceiptText(d *document) (Report, bool) {
+	subject := strings.ToLower(d.subject())
+	switch {
+	case strings.HasPrefix(subject, "return receipt") && contains(d.lower, []string{"was received by", "has been received by"}):
+		return Report{Kind: KindReceipt, Disposition: "processed"}, true
+	case beginsWith(subject, []string{"not read:", "ungelesen:", "non lu", "no leído:"}) && contains(d.lower, []string{"deleted without being read", "ungelesen gelöscht", "sans avoir été lu", "sin leer"}):
+		return Report{Kind: KindReceipt, Disposition: "deleted"}, true
+	case beginsWith(subject, readSubjects) && contains(d.lower, readWords):
+		return Report{Kind: KindReceipt, Disposition: "displayed"}, true
 	}
-	return Report{Kind: KindReceipt, Disposition: "processed"}, true
+	return Report{}, false
 }
+
+// readSubjects begin the subjects of receipts.
+var readSubjects = []string{"read:", "read receipt", "return receipt (displayed)", "disposition notification", "gelesen:", "lesebestätigung", "lu :", "lu:", "accusé de lecture",
+	"leído:", "letto:", "conferma di lettura", "lida:", "gelezen:", "läst:", "прочитано:", "開封済み", "既読", "已读", "읽음"}
+
+// readWords are in the words of receipts.
+var readWords = []string{"was read on", "was read at", "was displayed on", "has been displayed", "has been read by", "wurde gelesen am", "wurde gelesen", "wurde am", "a été lu", "se ha leído", "fue leído",
+	"è stato letto", "foi lida", "is gelezen", "lästes", "было прочитано", "開封されました", "已读", "读取时间", "읽었습니다"}
 
 // readAutoReply knows automatic answers: vacation notices, tickets, and challenges,
 // which hold a message until a person answers and say so in many a bounce's words.
 func readAutoReply(d *document) (Report, bool) {
-	if d.answersByItself() || d.hasSubject(autoSubjects) && !d.daemon() || d.challenges() {
+	if d.answersByItself() || d.hasSubject(autoSubjects) && !d.daemon() || d.challenges() || !d.daemon() && d.saysAbsent() {
 		return Report{Kind: KindAutoReply}, true
 	}
 	return Report{}, false

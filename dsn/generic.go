@@ -1,0 +1,83 @@
+package dsn
+
+import "strings"
+
+// This file knows bounces by the words that they have in common, whoever wrote them.
+// The words themselves are in vocabulary.go.
+
+// readGeneric knows a bounce of no known family. A server wrote it, and the subject
+// says so, or its words do in a way that nothing else does.
+func readGeneric(d *document) (Report, bool) {
+	if d.answersByItself() || d.challenges() || !d.bounces() {
+		return Report{}, false
+	}
+	switch {
+	case contains(d.lower, delayWords) || d.hasSubject(delaySubjects):
+		return d.tell(KindDelayed, named), true
+	case contains(d.lower, successWords):
+		return Report{}, false
+	case d.fails() || d.daemon() && d.hasSubject(failureSubjects):
+		return d.tell(KindFailed, named), true
+	}
+	return Report{}, false
+}
+
+// fails reports whether the words of a bounce, or a code in them, say that it is over.
+func (d *document) fails() bool {
+	s, code, _ := FindStatus(d.words)
+	return contains(d.lower, failureWords) || s.Class == 5 || code/100 == 5 || byWords(d.lower, 0).Class == 5
+}
+
+// bounces reports whether the message is a bounce by who wrote it and what it is
+// called. The less its author is known for a server, the more has to be said.
+func (d *document) bounces() bool {
+	titled := d.hasSubject(bounceSubjects) || d.hasSubject(delaySubjects)
+	switch {
+	case d.daemon() && (titled || d.report || contains(d.lower, bounceSigns)):
+		return true
+	case d.daemon():
+		// In a language or a charset that is not known: what the other server said is
+		// quoted in English.
+		s, code, _ := FindStatus(d.words)
+		return s.Class == 5 && code != 0 || contains(d.lower, failureWords) && (code/100 == 5 || byWords(d.lower, 0).Class == 5)
+	case d.nullPath() || d.report || d.header.Has("X-Failed-Recipients"):
+		return titled || contains(d.lower, bounceSigns)
+	}
+	// Gateways and filters write under names of their own, with a return path.
+	return titled && d.robot() && !d.answered() && contains(d.lower, failureWords) &&
+		(!byWords(d.lower, 0).IsZero() || hasReply(d.words))
+}
+
+// robot reports whether a program wrote the message, going by the name it goes by.
+func (d *document) robot() bool {
+	return contains(strings.ToLower(d.header.Get("From")), robotNames)
+}
+
+// answered reports whether the message is a reply to another or hands it on, which
+// bounces are not.
+func (d *document) answered() bool {
+	subject := strings.ToLower(d.subject())
+	return d.header.Has("In-Reply-To") || d.header.Has("References") ||
+		beginsWith(subject, []string{"re:", "aw:", "sv:", "antw:", "fw:", "fwd:", "wg:", "tr:", "rv:"})
+}
+
+func hasReply(text string) bool {
+	s, code, _ := FindStatus(text)
+	return s.Class == 5 || code/100 == 5
+}
+
+// readEnclosed knows a bounce that another server, or a filter, handed on inside a
+// message of its own that says nothing. Only a server's is opened, and only what
+// another server wrote.
+func readEnclosed(d *document) (Report, bool) {
+	l := d.find("message/rfc822", "message/global")
+	if l == nil || d.enclosed || !d.daemon() && !d.nullPath() || d.answersByItself() || contains(d.lower, delayWords) {
+		return Report{}, false
+	}
+	inner := open(l.body())
+	inner.enclosed = true
+	if !inner.report || !inner.daemon() {
+		return Report{}, false
+	}
+	return readStatus(inner)
+}

@@ -120,6 +120,7 @@ func (g *gateway) listen(ctx context.Context) error {
 // end: at most half a minute later. setup, if not nil, is called when the database can
 // be written to, and before anyone is served.
 func (g *gateway) run(ctx context.Context, setup func(context.Context) error) error {
+	defer keepHeadroom()()
 	// The store outlives everyone who writes to it.
 	storing, stopStore := context.WithCancel(context.WithoutCancel(ctx))
 	stored := make(chan error, 1)

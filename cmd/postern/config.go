@@ -185,7 +185,7 @@ func defaultConfig() *Config {
 			{Kind: KindMetrics, Address: "127.0.0.1:9090"},
 		},
 		TLS:      TLS{Cert: "tls/cert.pem", Key: "tls/key.pem"},
-		Relay:    Relay{Workers: 16, TLS: string(relay.TLSOpportunistic), AllowNetworks: []Prefix{}, Routes: map[string]string{}, Smarthosts: []Smarthost{}},
+		Relay:    Relay{Workers: 64, TLS: string(relay.TLSOpportunistic), AllowNetworks: []Prefix{}, Routes: map[string]string{}, Smarthosts: []Smarthost{}},
 		Levels:   defaultLevels(),
 		Policies: map[string]Policy{},
 		Rules:    []Rule{},

@@ -12,7 +12,7 @@ import (
 )
 
 // workers is how many copies the gateway sends at the same time, by default.
-const workers = 16
+const workers = 64
 
 // TestAccounting (H1; D1 to D7): many connections submit, the next hop refuses, puts
 // off, hangs up, dawdles and bounces, and the gateway is killed again and again. In the

@@ -40,6 +40,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&b.reactions, "reactions", 50, "bounces and changes of state to react to")
 	sizes := flags.String("sizes", "2,4,50,500", "sizes of messages, in KB")
 	only := flags.String("only", "accept,forward,priority,reaction", "what is measured")
+	flags.IntVar(&b.workers, "workers", 0, "messages the gateway sends at the same time; 0: its default")
 	flags.StringVar(&b.profile, "profile", "", "write CPU profiles of the gateway to this directory")
 	flags.StringVar(&b.program, "gateway", "", "measure this program instead of building one from this tree")
 	dir := flags.String("dir", "", "where the servers live, on the disk to be measured; by default a temporary directory")
@@ -83,6 +84,7 @@ type bench struct {
 	sizes       []int
 	backlog     int
 	reactions   int
+	workers     int
 	profile     string
 
 	program string // the gateway
@@ -137,7 +139,7 @@ func (b *bench) place(name string) string {
 
 // gateway starts a gateway.
 func (b *bench) gateway(ctx context.Context, nextHop string, sealed bool) (*rig.Gateway, error) {
-	g := &rig.Gateway{Program: b.program, Dir: b.place("postern"), NextHop: nextHop, Sealed: sealed}
+	g := &rig.Gateway{Program: b.program, Dir: b.place("postern"), NextHop: nextHop, Sealed: sealed, Workers: b.workers}
 	if err := g.Prepare(ctx); err != nil {
 		return nil, err
 	}

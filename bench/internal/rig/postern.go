@@ -42,6 +42,7 @@ type Gateway struct {
 	Dir     string // for everything it needs; made where missing
 	NextHop string // host:port
 	Sealed  bool   // copies are sealed for one key; otherwise they leave as they came
+	Workers int    // messages sent at the same time; 0: the configuration's default
 	Config  string // more lines, at the top level
 	Env     []string
 	// Wrap is put in front of the program: "strace -f …".
@@ -100,7 +101,10 @@ func (g *Gateway) Prepare(ctx context.Context) error {
 }
 
 func (g *Gateway) config() string {
-	encrypt := "none"
+	encrypt, workers := "none", ""
+	if g.Workers > 0 {
+		workers = fmt.Sprintf("workers = %d\n", g.Workers)
+	}
 	if g.Sealed {
 		encrypt = "require"
 	}
@@ -127,13 +131,13 @@ address = %q
 
 [relay]
 tls = "none"
-
+%s
 [relay.routes]
 %q = %q
 
 [domains."*"]
 encrypt = %q
-`, g.Config, g.Device, Account, g.Inbound, g.IMAPS, Domain, g.NextHop, encrypt)
+`, g.Config, g.Device, Account, g.Inbound, g.IMAPS, workers, Domain, g.NextHop, encrypt)
 }
 
 // Command runs a command of the gateway's on its configuration.

@@ -27,6 +27,7 @@ func (d *document) daemon() bool {
 		from := d.header.Get(name)
 		for _, m := range message.Addresses(from) {
 			local, _, _ := strings.Cut(strings.ToLower(strings.Trim(m.Address, `"`)), "@")
+			local = strings.TrimRight(local, `\"`)
 			if daemonNames[local] || strings.HasPrefix(local, "microsoftexchange") || beginsWith(strings.ToLower(m.Name), daemonPhrases) {
 				return true
 			}
@@ -143,7 +144,8 @@ func (d *document) challenges() bool {
 			return true
 		}
 	}
-	return d.hasSubject([]string{"please confirm", "confirm your message", "confirmation required", "verification required", "sender verification",
+	// A bounce has the subject of what it returns.
+	return !d.daemon() && d.hasSubject([]string{"please confirm", "confirm your message", "confirmation required", "verification required", "sender verification",
 		"verify your message", "requires verification", "verify#", "[boxbe]", "spam arrest", "spamarrest", "awaits moderator approval", "awaiting moderator",
 		"confirm your email", "confirmation request", "authenticate your message", "message requires confirmation", "mail verification"})
 }

@@ -214,9 +214,9 @@ func (d *document) text() string {
 var returnedMarks = regexp.MustCompile(`(?mi)^[ \t]*(?:` + strings.Join([]string{
 	`-{2,}[ \t]*(?:below this line is a copy of the message|this is a copy of the message|this is a copy of your message|` +
 		`the header of the original message|(?:un)?original message|returned message|unsent message|message header|` +
-		`header of the undeliverable|included is a copy|undelivered message|mensaje original|mensagem original|message d'origine|urspr)`,
+		`header of the undeliverable|included is a copy|below the next line is a copy|start of returned message|returned mail|undelivered message|mensaje original|mensagem original|message d'origine|urspr)`,
 	`(?:(?:possibly truncated )?original message (?:follows|headers?)|below is a copy of the original message|message headers? follows?|the original message follows|` +
-		`your original message headers are included below|received: from |return-path: ?<)`,
+		`your original message headers are included below|message text follows:|original message attached|old message:|here is your returned mail|your message reads|bounced e-?mail:|received: from |return-path: ?<)`,
 }, "|") + `)`)
 
 // cutReturned divides a text at the message that it returns, whose own words say

@@ -25,7 +25,7 @@ func words(f family) func(*document) (Report, bool) {
 			return Report{}, false
 		}
 		switch {
-		case contains(d.lower, f.delayed) || d.hasSubject(delaySubjects):
+		case contains(d.lower, f.delayed) || d.titledDelay():
 			return d.tell(KindDelayed, f.read), true
 		case contains(d.lower, f.failed):
 			return d.tell(KindFailed, f.read), true

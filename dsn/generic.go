@@ -12,7 +12,7 @@ func readGeneric(d *document) (Report, bool) {
 		return Report{}, false
 	}
 	switch {
-	case contains(d.lower, delayWords) || d.hasSubject(delaySubjects):
+	case contains(d.lower, delayWords) || d.titledDelay():
 		return d.tell(KindDelayed, named), true
 	case contains(d.lower, successWords):
 		return Report{}, false
@@ -20,6 +20,12 @@ func readGeneric(d *document) (Report, bool) {
 		return d.tell(KindFailed, named), true
 	}
 	return Report{}, false
+}
+
+// titledDelay reports whether the subject is that of a delay warning. A bounce has the
+// subject of what it returns, which may speak of other delays.
+func (d *document) titledDelay() bool {
+	return d.hasSubject(delaySubjects) && !d.hasSubject(failureSubjects)
 }
 
 // fails reports whether the words of a bounce, or a code in them, say that it is over.
@@ -39,13 +45,14 @@ func (d *document) bounces() bool {
 		// In a language or a charset that is not known: what the other server said is
 		// quoted in English.
 		s, code, _ := FindStatus(d.words)
-		return s.Class == 5 && code != 0 || contains(d.lower, failureWords) && (code/100 == 5 || byWords(d.lower, 0).Class == 5)
+		worded := byWords(d.lower, 0).Class == 5
+		return s.Class == 5 && code != 0 || code/100 == 5 && worded || contains(d.lower, failureWords) && (code/100 == 5 || worded)
 	case d.nullPath() || d.report || d.header.Has("X-Failed-Recipients"):
 		return titled || contains(d.lower, bounceSigns)
 	}
 	// Gateways and filters write under names of their own, with a return path.
-	return titled && d.robot() && !d.answered() && contains(d.lower, failureWords) &&
-		(!byWords(d.lower, 0).IsZero() || hasReply(d.words))
+	return titled && !d.answered() && contains(d.lower, failureWords) &&
+		(contains(d.lower, formSigns) || d.robot() && (!byWords(d.lower, 0).IsZero() || hasReply(d.words)))
 }
 
 // robot reports whether a program wrote the message, going by the name it goes by.

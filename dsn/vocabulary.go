@@ -30,7 +30,7 @@ var bounceSubjects = []string{"undeliver", "non-deliver", "nondeliver", "non del
 // failureSubjects are those that say it all: the words below them are perhaps in a
 // language that is not known here.
 var failureSubjects = []string{"undeliverable", "undelivered", "non-deliver", "nondeliver", "delivery failure", "delivery failed", "delivery has failed", "failure notice", "mail failure",
-	"returned mail", "returned to sender", "failed delivery", "(failure)", "unzustellbar", "non remis", "mancato recapito", "no entregado", "falha na entrega", "недоставлен",
+	"returned mail", "returned to sender", "failed delivery", "failed mail", "(failure)", "unzustellbar", "non remis", "mancato recapito", "no entregado", "falha na entrega", "недоставлен",
 	"配信不能", "退信", "user unknown", "error sending"}
 
 // bounceSigns are in the words of bounces, and of nothing else, so that the subject
@@ -40,7 +40,15 @@ var bounceSigns = []string{"trouble delivering your message", "error sending mes
 	"could not be delivered to", "could not deliver message to", "unable to deliver message to", "unable to deliver your message to", "failed to deliver to", "your message to the following",
 	"your message cannot be delivered", "your message could not be delivered", "your mail could not be delivered", "message was not delivered to",
 	"was not delivered to the following", "following recipient(s) could not be reached", "did not reach the following recipient",
+	"error message below", "list of failed recipients", "failed addresses follow", "machine generated message from mail service",
+	"did not receive a copy of your message", "undeliverable address:", "user's mailbox is full:", "email below could not be delivered", "recipients was aborted",
+	"message could not be delivered", "invalid final delivery", "failed recipients --", "encountered delivery problems", "this is the deliver program at", "message not delivered to",
+	"returned mail follows", "unable to deliver mail", "the following addresses had", "message from interscan", "no such user here",
 	"message undeliverable", "mail was undeliverable", "message was undeliverable", "returning message to sender", "returning the message to"}
+
+// formSigns are the headings of forms that no person fills in.
+var formSigns = []string{"failure reasons --", "failed recipients --", "failed addresses follow", "machine generated message from mail service", "message from interscan",
+	"--- session transcript", "transcript of session follows"}
 
 // failureWords say that a message will not be delivered.
 var failureWords = []string{"could not be delivered", "couldn't be delivered", "cannot be delivered", "can't be delivered", "can not be delivered", "could not deliver", "cannot deliver",
@@ -48,7 +56,8 @@ var failureWords = []string{"could not be delivered", "couldn't be delivered", "
 	"unable to deliver", "failed to deliver", "delivery failed", "delivery has failed", "delivery failure", "failed delivery", "did not reach", "could not be reached",
 	"permanent error", "permanent failure", "permanently", "was aborted after", "delivery was aborted", "attempts to deliver", "delivery attempts failed", "fatal error", "delivery error", "delivery problems", "has been rejected", "was rejected", "rejected your message", "rejected recipient",
 	"rejected by", "returned to you", "being returned", "returned to sender", "giving up", "could not be sent", "trouble delivering", "unsuccessful delivery", "error sending message",
-	"has been blocked", "was blocked", "no longer accepts", "mail address is invalid", "address is incorrect", "failure reasons", "not possible to deliver",
+	"has been blocked", "was blocked", "no longer accepts", "mail address is invalid", "address is incorrect", "failure reasons", "not possible to deliver", "was aborted", "did not receive a copy of your message", "list of failed recipients", "failed recipients --", "undeliverable address", "invalid final delivery",
+	"encountered delivery problems", "failed addresses", "permanent delivery", "no such user", "user unknown", "mailbox is full",
 	"nicht zugestellt", "nicht zustellen", "unzustellbar", "fehlgeschlagen", "n'a pas pu", "n'a pas été remis", "n'a pas été distribué", "impossible de", "échec de la remise",
 	"non è stato possibile", "non può essere", "non è stato consegnato", "impossibile", "no se pudo", "no pudo ser", "no se ha podido", "no ha podido", "no puede ser entregado",
 	"não pôde ser", "nao pode ser", "não foi possível", "não foi entregue", "não pode ser entregue", "kon niet worden", "niet worden bezorgd", "kan niet worden",
@@ -58,7 +67,7 @@ var failureWords = []string{"could not be delivered", "couldn't be delivered", "
 	"无法投递", "无法送达", "被退回", "投递失败", "发送失败", "未能送达", "無法傳遞", "無法送達", "退信原因", "배달되지", "전달할 수 없", "배달할 수 없"}
 
 // delayWords say that it may still be.
-var delayWords = []string{"warning message only", "this is a warning", "not yet been delivered", "not been delivered yet", "not yet delivered", "has been delayed", "is delayed",
+var delayWords = []string{"warning message only", "this is a warning", "just a warning", "advisory-only", "has been postponed", "is only a warning", "not yet been delivered", "not been delivered yet", "not yet delivered", "has been delayed", "is delayed",
 	"is being delayed", "will be retried", "will retry", "will continue to try", "will continue trying", "continue to attempt", "will keep trying", "still trying", "still being retried", "keep trying", "do not need to resend",
 	"need not resend", "no need to resend", "no action is required", "non-fatal delivery errors", "delivery attempts will continue", "further attempts will be made", "remains in the queue", "still in the queue",
 	"noch nicht zugestellt", "wird weiter versucht", "weitere zustellversuche", "verzögert sich", "pas encore été remis", "nouvelles tentatives", "aún no se ha entregado",
@@ -71,4 +80,4 @@ var successWords = []string{"successfully delivered", "was successfully delivere
 
 // robotNames are in the From of gateways and filters that write bounces.
 var robotNames = []string{"no-reply", "noreply", "no_reply", "donotreply", "do-not-reply", "notification", "daemon", "postmaster", "post_master", "admin", "mailer", "bounce",
-	"mail system", "mail service", "mail server", "interscan", "antivirus", "anti-virus", "virus", "filter", "mailmarshal", "gateway", "delivery", "mailguard", "spam", "undeliverable", "root@", "system@"}
+	"mail system", "mail service", "mail_service", "smtp", "mail server", "interscan", "antivirus", "anti-virus", "virus", "filter", "mailmarshal", "gateway", "delivery", "mailguard", "spam", "undeliverable", "root@", "system@"}

@@ -32,6 +32,11 @@ func testMain(m *testing.M) int {
 	if *seed == 0 {
 		*seed = uint64(time.Now().UnixNano())
 	}
+	// These tests wait for servers and disks more than they work.
+	if err := flag.Set("test.parallel", "10"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	dir, err := os.MkdirTemp("", "postern-torture-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

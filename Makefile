@@ -4,7 +4,7 @@ GO      ?= go
 FUZZTIME ?= 30s
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
-.PHONY: all build check fmt vet staticcheck test tidy vuln size bench torture fuzz generate clean
+.PHONY: all build check fmt vet staticcheck test tidy vuln size bench torture interop fuzz generate clean
 
 all: build
 
@@ -46,6 +46,9 @@ bench: ## beside Postfix, in about five minutes, then the benchmarks of every pa
 
 torture: ## kill -9, faults and the order of writes, at length: prints what it counted
 	$(GO) test ./bench -count=1 -v -timeout 6h -args -long
+
+interop: ## every OpenPGP program with every kind of key, and with 25 MB
+	$(GO) test ./pgp -count=1 -v -timeout 30m -run 'Readers|GPG|SealCopyRead' -args -long
 
 fuzz: ## every fuzz target for $(FUZZTIME)
 	@for pkg in $$($(GO) list ./...); do \

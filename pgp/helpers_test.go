@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"flag"
 	"io"
 	"os"
 	"os/exec"
@@ -18,6 +19,10 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 )
+
+// long asks for every kind of key in every program, and for large contents: some start a
+// virtual machine each time.
+var long = flag.Bool("long", false, "every program with every kind of key and 25 MB")
 
 // born is when the keys of the tests were made, noon when they are used.
 var (

@@ -42,6 +42,10 @@ func TestSealCopyRead(t *testing.T) {
 			t.Fatalf("%s: open: %d octets, %v", name, len(opened), err)
 		}
 		for _, kind := range kinds {
+			// What the kind of key changes is in the key packet, whatever the size behind it.
+			if !*long && name == "1 MB" && kind.name != "curve25519-v4" {
+				continue
+			}
 			t.Run(name+"/"+kind.name, func(t *testing.T) {
 				key := keyOf(t, kind.name)
 				contentType, body := s.mustCopy(t, name, data, wrapped, "a@example.org", key.public)

@@ -83,7 +83,10 @@ func (s *session) Copy(set imap.NumSet, name string) (*imap.CopyData, error) {
 	if err != nil {
 		return nil, s.fail("copy", err)
 	}
-	lines := sel.snapshot.indices(set, sel.saved)
+	lines, err := sel.named(set)
+	if err != nil {
+		return nil, err
+	}
 	switch {
 	case sel.isStatus() && dest.Status != routing.FolderNone:
 		return nil, s.fail("copy", s.beginMoves(sel, lines, dest.Status))
@@ -116,7 +119,10 @@ func (s *session) Move(w *imapserver.MoveWriter, set imap.NumSet, name string) e
 	if dest.ID == sel.mailbox.ID {
 		return no(imap.ResponseCodeCannot, "The messages are in that mailbox already")
 	}
-	lines := sel.snapshot.indices(set, sel.saved)
+	lines, err := sel.named(set)
+	if err != nil {
+		return err
+	}
 	var data *imap.CopyData
 	switch {
 	case sel.isStatus() && dest.Status != routing.FolderNone:

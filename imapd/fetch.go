@@ -3,6 +3,7 @@ package imapd
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -161,10 +162,13 @@ func (s *session) Fetch(w *imapserver.FetchWriter, set imap.NumSet, options *ima
 	if sel == nil {
 		return bad("No mailbox is selected")
 	}
-	if len(options.BinarySection) > 0 || len(options.BinarySectionSize) > 0 {
-		return bad("BINARY is not offered")
+	if err := checkItems(options); err != nil {
+		return err
 	}
-	lines := sel.snapshot.indices(set, sel.saved)
+	lines, err := sel.named(set)
+	if err != nil {
+		return err
+	}
 	seen, err := s.markSeen(sel, lines, options)
 	if err != nil {
 		return s.fail("fetch", err)
@@ -189,6 +193,22 @@ func (s *session) Fetch(w *imapserver.FetchWriter, set imap.NumSet, options *ima
 		if err := s.respond(w, uint32(i+1), &r, options); err != nil {
 			return s.fail("fetch", err)
 		}
+	}
+	return nil
+}
+
+// checkItems says what the library lets pass though the grammar does not.
+func checkItems(options *imap.FetchOptions) error {
+	mime := func(b *imap.FetchItemBodySection) bool {
+		return b.Specifier == imap.PartSpecifierMIME && len(b.Part) == 0
+	}
+	switch {
+	case len(options.BinarySection) > 0 || len(options.BinarySectionSize) > 0:
+		return bad("BINARY is not offered")
+	case reflect.DeepEqual(options, &imap.FetchOptions{}):
+		return bad("FETCH needs to be told what to fetch")
+	case slices.ContainsFunc(options.BodySection, mime):
+		return bad("MIME stands behind the number of a part")
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,6 +38,7 @@ type guard struct {
 	faults    int    // commands in a row that could not be understood
 	tag       string // of the command in hand
 	command   string // its name
+	saveOnly  bool   // it is a SEARCH RETURN (SAVE)
 
 	greeting []byte // of the library, as far as it was written
 	greeted  bool
@@ -94,7 +96,7 @@ func (g *guard) fill() error {
 	if err != nil {
 		return err
 	}
-	g.tag, g.command = fr.tag, fr.name
+	g.tag, g.command, g.saveOnly = fr.tag, fr.name, false
 	if fr.fault != "" {
 		return g.refuse(fr)
 	}
@@ -121,10 +123,15 @@ func (g *guard) hand(fr frame) {
 		line = bytes.TrimRight(line, " ")
 		g.idling = len(line) == len(fr.tag)+len(" IDLE")
 	case strings.HasSuffix(fr.name, "SEARCH"):
-		line = rewriteSearch(line, len(fr.tag)+1+len(fr.name))
+		args := len(fr.tag) + 1 + len(fr.name)
+		g.saveOnly = saveOnly.Match(line[args:])
+		line = rewriteSearch(line, args)
 	}
 	g.pending = append(line, "\r\n"...)
 }
+
+// saveOnly is how the arguments begin of a SEARCH that only saves what it finds.
+var saveOnly = regexp.MustCompile(`^ (?i:RETURN) \( *(?i:SAVE) *\) `)
 
 // fillMessage passes on a piece of an APPEND's message. The last is held back until
 // the command has come to its end: the library stores the message before it looks.
@@ -246,6 +253,9 @@ func (g *guard) Write(p []byte) (int, error) {
 	if bytes.HasSuffix(p, []byte(" NO [SERVERBUG] Internal server error\r\n")) && bytes.HasPrefix(p, []byte(g.tag+" NO")) {
 		g.printf("%s BAD The arguments of %s cannot be understood", g.tag, g.command)
 		return len(p), nil
+	}
+	if g.saveOnly && bytes.HasPrefix(p, []byte("* ESEARCH ")) && bytes.HasSuffix(p, []byte("\r\n")) {
+		return len(p), nil // RFC 5182 section 2.1: it is answered by its OK alone
 	}
 	return g.wire.Write(p)
 }

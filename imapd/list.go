@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -85,11 +86,13 @@ func listData(n *node, options *imap.ListOptions, lsub, hides bool) *imap.ListDa
 	data := &imap.ListData{Delim: rune(delim[0]), Mailbox: n.name}
 	subscribed := n.mailbox != nil && n.mailbox.Subscribed
 	special := n.mailbox != nil && n.mailbox.SpecialUse != ""
+	if n.inner && options.SelectSubscribed && options.SelectRecursiveMatch {
+		// RFC 5258 section 3.5
+		data.ChildInfo = &imap.ListDataChildInfo{Subscribed: true}
+	}
 	if options.SelectSubscribed && !subscribed {
 		switch {
 		case n.inner && options.SelectRecursiveMatch:
-			// RFC 5258 section 3.5
-			data.ChildInfo = &imap.ListDataChildInfo{Subscribed: true}
 		case n.inner && lsub && hides:
 			// RFC 3501 section 6.3.9
 			data.Attrs = append(data.Attrs, imap.MailboxAttrNoSelect)
@@ -120,6 +123,9 @@ func listData(n *node, options *imap.ListOptions, lsub, hides bool) *imap.ListDa
 
 // Status answers STATUS.
 func (s *session) Status(name string, options *imap.StatusOptions) (*imap.StatusData, error) {
+	if *options == (imap.StatusOptions{}) {
+		return nil, bad("STATUS needs to be told what to tell")
+	}
 	m, err := s.mailbox(name)
 	if err != nil {
 		return nil, s.fail("status", err)
@@ -226,7 +232,14 @@ func (s *session) Rename(from, to string, _ *imap.RenameOptions) error {
 func (s *session) Subscribe(name string) error { return s.subscribe(name, true) }
 
 // Unsubscribe is the inverse of Subscribe.
-func (s *session) Unsubscribe(name string) error { return s.subscribe(name, false) }
+func (s *session) Unsubscribe(name string) error {
+	err := s.subscribe(name, false)
+	var e *imap.Error
+	if errors.As(err, &e) && e.Code == imap.ResponseCodeNonExistent {
+		return nil // programs tidy up in this order, and what has gone is not subscribed
+	}
+	return err
+}
 
 func (s *session) subscribe(name string, on bool) error {
 	m, err := s.mailbox(name)

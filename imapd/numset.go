@@ -101,6 +101,19 @@ func (s spans) seqSet() imap.SeqSet {
 	return set
 }
 
+// named returns which lines a command names, ascending.
+func (sel *selection) named(set imap.NumSet) ([]int, error) {
+	seqs, _ := set.(imap.SeqSet)
+	n := uint32(len(sel.snapshot.lines))
+	for _, r := range seqs {
+		// RFC 3501 section 9, seq-number. What ends in * names at least the last one.
+		if r.Start != 0 && r.Stop != 0 && max(r.Start, r.Stop) > n {
+			return nil, bad("There is no message of that number")
+		}
+	}
+	return sel.snapshot.indices(set, sel.saved), nil
+}
+
 // indices returns which lines a set of sequence numbers or UIDs names, ascending.
 func (s *snapshot) indices(set imap.NumSet, saved spans) []int {
 	if len(s.lines) == 0 {

@@ -144,7 +144,8 @@ func (s *session) tell(w *imapserver.UpdateWriter, sel *selection, c changes) er
 
 // tellFlags writes FLAGS where keywords came up that were not announced.
 func (s *session) tellFlags(w *imapserver.UpdateWriter, sel *selection, c changes) error {
-	fresh := false
+	fresh := sel.fresh
+	sel.fresh = false
 	for _, i := range c.flagged {
 		fresh = fresh || sel.unannounced(i)
 	}

@@ -59,7 +59,11 @@ func (s *session) Search(kind imapserver.NumKind, criteria *imap.SearchCriteria,
 			uids = uids.push(sel.snapshot.lines[i].uid)
 		}
 	}
-	return sel.found(kind, seqs, uids, options), nil
+	data := sel.found(kind, seqs, uids, options)
+	if s.guard.saveOnly {
+		data.All = imap.SeqSet{}
+	}
+	return data, nil
 }
 
 // found makes a result of what matched. All is never nil: the library could not

@@ -41,6 +41,7 @@ type selection struct {
 	dirty    bool                      // the store may know more than the snapshot
 	flags    routing.Flags             // that FLAGS has announced
 	keywords map[string]bool           // likewise
+	fresh    bool                      // a keyword came up that it has not announced
 	saved    spans                     // the UIDs of the last SEARCH with SAVE (RFC 5182)
 	recent   spans                     // the UIDs this session was the first to be told of
 	copied   map[uint32]routing.Folder // entries copied to another status folder: half a move

@@ -24,7 +24,10 @@ func (s *session) Store(w *imapserver.FetchWriter, set imap.NumSet, store *imap.
 	if err != nil {
 		return err
 	}
-	lines := sel.snapshot.indices(set, sel.saved)
+	lines, err := sel.named(set)
+	if err != nil {
+		return err
+	}
 	if sel.isStatus() {
 		change.Flags &= statusFlags
 		change.Keywords = nil
@@ -99,6 +102,7 @@ func (s *session) setFlags(sel *selection, lines []int, change routing.FlagChang
 	for k, i := range kept {
 		sel.snapshot.lines[i].flags = results[k].flags
 		sel.snapshot.setKeywords(uids[k], results[k].keywords)
+		sel.fresh = sel.fresh || sel.unannounced(i)
 	}
 	sel.dirty = true
 	return nil

@@ -154,7 +154,7 @@ func TestT12HugeReports(t *testing.T) {
 				t.Fatal(err)
 			}
 			runtime.ReadMemStats(&after)
-			if took := time.Since(start); took > 20*time.Second {
+			if took := time.Since(start); took > time.Minute {
 				t.Errorf("it took %s", took)
 			}
 			if used := after.TotalAlloc - before.TotalAlloc; used > 512<<20 {

@@ -289,7 +289,8 @@ func TestT8Timing(t *testing.T) {
 		median[name] = all[name][len(all[name])/2]
 	}
 	for _, name := range names[1:] {
-		if d := (median[name] - median["alice"]).Abs(); d > 5*time.Millisecond {
+		// A hash left out would make it many times quicker; a busy machine only blurs it.
+		if d := (median[name] - median["alice"]).Abs(); d > max(5*time.Millisecond, median["alice"]/3) {
 			t.Errorf("%s differs from alice by %v: %v", name, d, median)
 		}
 	}

@@ -154,7 +154,7 @@ func TestHostileValues(t *testing.T) {
 		Parameter(s, "x")
 		MediaType(s)
 		// Linear, it takes milliseconds; quadratic, minutes.
-		if took := time.Since(start); took > 5*time.Second {
+		if took := time.Since(start); took > time.Minute {
 			t.Errorf("%q repeated took %v", unit, took)
 		}
 	}

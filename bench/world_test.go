@@ -200,18 +200,22 @@ func (w *world) taken() int {
 	return len(w.ids)
 }
 
-// drain waits until nothing waits to be sent, and every bounce was taken.
+// drain waits until nothing waits to be sent, and every bounce was taken. It gives up
+// where nothing has happened for limit.
 func (w *world) drain(limit time.Duration) {
 	w.t.Helper()
 	db := openFile(w.t, w.gateway.Data())
 	defer db.Close()
-	still := 0
+	still, last := 0, 0
 	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		before := w.waiting.Load()
 		still = number(w.t, db, "SELECT (SELECT count(*) FROM deliveries WHERE state IN ('queued', 'sending')) + (SELECT count(*) FROM tasks)")
 		if still == 0 && before == 0 && w.waiting.Load() == 0 {
 			return
 		}
+		if event := number(w.t, db, "SELECT coalesce(max(id), 0) FROM events"); event != last {
+			last, end = event, time.Now().Add(limit)
+		}
 	}
-	w.t.Fatalf("after %v, %d deliveries and notices still wait, and %d bounces\n%s", limit, still, w.waiting.Load(), w.gateway.Output())
+	w.t.Fatalf("nothing has happened for %v, %d deliveries and notices still wait, and %d bounces\n%s", limit, still, w.waiting.Load(), w.gateway.Output())
 }

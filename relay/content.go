@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 )
 
 // content sends the message after a 354, ended by the lone dot, and returns the
@@ -18,34 +19,65 @@ func (x *exchange) content() (reply, error) {
 	if _, err := x.l.Body.Seek(0, io.SeekStart); err != nil {
 		return reply{}, &contentError{fmt.Errorf("rewind content: %w", err)}
 	}
-	spoke := make(chan struct{})
+	e := &ear{spoke: make(chan struct{})}
 	if c.r.Buffered() > 0 {
-		close(spoke)
+		e.over = true
+		close(e.spoke)
 	} else {
-		go func() {
-			defer close(spoke)
-			c.r.Peek(1)
-		}()
+		go e.listen(c)
 	}
-	rep, err := x.sendContent(x.l.Body, spoke)
+	rep, err := x.sendContent(x.l.Body, e)
 	if err != nil {
 		c.raw.Close() // so that nothing of it can be taken for a message, and the listener ends
 	}
-	<-spoke
+	<-e.spoke
 	return rep, err
+}
+
+// ear listens to the server while content is written.
+type ear struct {
+	spoke chan struct{} // closed when there is something to read, or nothing any more
+
+	mu   sync.Mutex
+	over bool // the dot is due: what comes now may be the answer to it
+}
+
+// listen waits for the server to speak. A write that is under way ends then: the
+// server may have stopped reading, too.
+func (e *ear) listen(c *conn) {
+	defer close(e.spoke)
+	c.r.Peek(1)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.over {
+		c.raw.SetWriteDeadline(longAgo)
+		e.over = true
+	}
+}
+
+// finish reports whether the server has kept silent up to the dot.
+func (e *ear) finish() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	silent := !e.over
+	e.over = true
+	return silent
 }
 
 var errSpoke = errors.New("the server spoke before the final dot")
 
-func (x *exchange) sendContent(body io.Reader, spoke <-chan struct{}) (reply, error) {
-	c := x.conn
+func (x *exchange) sendContent(body io.Reader, e *ear) (reply, error) {
+	c, spoke := x.conn, e.spoke
 	x.phase = phaseData
 	err := x.writeContent(body, spoke)
 	var fault *contentError
-	switch {
-	case errors.As(err, &fault):
+	if errors.As(err, &fault) {
 		return reply{}, err
-	case err != nil:
+	}
+	if !e.finish() {
+		err = errSpoke
+	}
+	if err != nil {
 		return x.early(err, spoke)
 	}
 	x.phase, x.sent = phaseDot, true

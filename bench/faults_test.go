@@ -241,14 +241,14 @@ func TestDamage(t *testing.T) {
 		{"gone", nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			err := os.Remove(file)
+			// Beside a database that is gone, its log shows that there was one.
+			at, text := file+"-wal", []byte(nil)
 			if test.damage != nil {
-				err = os.WriteFile(file, test.damage(bytes.Clone(whole)), 0o600)
-			} else {
-				// A log shows that there was a database.
-				err = os.WriteFile(file+"-wal", nil, 0o600)
+				at, text = file, test.damage(bytes.Clone(whole))
+			} else if err := os.Remove(file); err != nil {
+				t.Fatal(err)
 			}
-			if err != nil {
+			if err := os.WriteFile(at, text, 0o600); err != nil {
 				t.Fatal(err)
 			}
 			if err := os.Truncate(filepath.Join(g.Dir, "log"), 0); err != nil {
@@ -257,7 +257,7 @@ func TestDamage(t *testing.T) {
 			if err := g.Spawn(); err != nil {
 				t.Fatal(err)
 			}
-			err = g.Wait(15 * time.Second)
+			err := g.Wait(15 * time.Second)
 			if err == nil || !strings.Contains(g.Output(), "restore it from a backup") {
 				t.Errorf("it ended with %v and said %q, want a fault and what to do", err, g.Output())
 			}

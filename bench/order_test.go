@@ -164,7 +164,7 @@ type systemCall struct {
 
 // parseCall reads a line of strace -f -yy.
 func parseCall(line string) (c systemCall, ok bool) {
-	thread, rest, ok := strings.Cut(line, " ")
+	thread, rest, _ := strings.Cut(line, " ")
 	rest = strings.TrimLeft(rest, " ")
 	c.thread = thread
 	if resumed, is := strings.CutPrefix(rest, "<... "); is {

@@ -2,10 +2,12 @@ package imapd
 
 import (
 	"bytes"
+	"errors"
 	"io"
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapserver"
+	"golang.org/x/sync/semaphore"
 
 	"postern/internal/message"
 	"postern/routing"
@@ -24,8 +26,14 @@ func (s *session) Append(name string, r imap.LiteralReader, options *imap.Append
 	if d.Flags, d.Keywords, err = splitFlags(options.Flags); err != nil {
 		return nil, err
 	}
+	room := &metered{r: r, budget: s.server.appendBudget()}
+	defer room.release()
 	var raw bytes.Buffer // it grows with what is really sent, not with what was announced
-	if _, err := io.CopyN(&raw, r, r.Size()); err != nil {
+	switch _, err := io.CopyN(&raw, room, r.Size()); {
+	case errors.Is(err, errNoRoom):
+		_, _ = io.Copy(io.Discard, r) // the next command begins behind it
+		return nil, no(imap.ResponseCodeUnavailable, "Too many messages are being stored at this moment; try again")
+	case err != nil:
 		return nil, no(imap.ResponseCodeUnavailable, "The message did not come to its end")
 	}
 	content := raw.Bytes()
@@ -50,6 +58,28 @@ func (s *session) Append(name string, r imap.LiteralReader, options *imap.Append
 	}
 	return &imap.AppendData{UIDValidity: m.UIDValidity, UID: imap.UID(uids[0])}, nil
 }
+
+// errNoRoom means that the sessions hold all the octets they may.
+var errNoRoom = errors.New("no room for more of the message")
+
+// metered takes what is read through it from a budget (T17).
+type metered struct {
+	r      io.Reader
+	budget *semaphore.Weighted
+	held   int64
+}
+
+func (m *metered) Read(p []byte) (int, error) {
+	n, err := m.r.Read(p)
+	if !m.budget.TryAcquire(int64(n)) {
+		return 0, errNoRoom
+	}
+	m.held += int64(n)
+	return n, err
+}
+
+// release gives back what was taken.
+func (m *metered) release() { m.budget.Release(m.held) }
 
 // errOwnFolder is why nothing is put into a status folder.
 var errOwnFolder = no(imap.ResponseCodeCannot, "The status folders show what Postern does, and nothing else can be put there")

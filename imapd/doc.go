@@ -12,7 +12,8 @@
 //     command. It gathers what the library writes into few writes.
 //   - the session (session.go and the files named after commands) answers the
 //     commands, from a snapshot of the selected mailbox that is compared with the
-//     store when something changed.
+//     store when something changed. Sessions that watch the same mailbox share
+//     the reading (look.go).
 //
 // What a status folder shows under a UID is rendered when asked for, by the pure
 // function Render (entry.go), and is the same octets each time.

@@ -60,7 +60,7 @@ func entryHead(e *routing.Entry, view message.Header) []byte {
 // entryHeader are the fields of an entry but those of MIME: those of the original
 // where a list shows them, threaded below the original.
 func entryHeader(e *routing.Entry, view message.Header) message.Header {
-	var h message.Header
+	h := message.Header{Fields: make([]message.Field, 0, 16)}
 	add := func(name, value string) {
 		_ = h.Append(name, value) // a value that is no field is left out
 	}

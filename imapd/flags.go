@@ -99,9 +99,10 @@ func applyChange(flags routing.Flags, keywords []string, c routing.FlagChange) (
 	switch c.Mode {
 	case routing.FlagsAdd:
 		flags |= c.Flags
+		keywords = slices.Clone(keywords) // other sessions may have the same
 		for _, k := range c.Keywords {
 			if !hasKeyword(keywords, k) {
-				keywords = append(slices.Clone(keywords), k)
+				keywords = append(keywords, k)
 			}
 		}
 		slices.Sort(keywords)

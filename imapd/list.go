@@ -147,7 +147,7 @@ func (s *session) statusData(m routing.Mailbox, options *imap.StatusOptions) (*i
 	if !options.NumRecent && !options.NumDeleted && !options.DeletedStorage {
 		return data, nil
 	}
-	items, err := s.server.Messages.Items(s.ctx, m)
+	items, err := s.server.items(s.ctx, m)
 	if err != nil {
 		return nil, err
 	}

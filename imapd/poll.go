@@ -10,8 +10,12 @@ import (
 	"postern/routing"
 )
 
-// settle is how long an idling session lets changes gather after it showed some.
-const settle = 25 * time.Millisecond
+// settle is how long an idling session lets changes gather after it showed some; a
+// session that takes longer to look takes twice as long to rest, up to maxSettle.
+const (
+	settle    = 25 * time.Millisecond
+	maxSettle = 2 * time.Second
+)
 
 // Poll tells what changed, after a command.
 func (s *session) Poll(w *imapserver.UpdateWriter, allowExpunge bool) error {
@@ -42,9 +46,11 @@ func (s *session) Idle(w *imapserver.UpdateWriter, stop <-chan struct{}) error {
 			return nil
 		case <-pause.C:
 		}
+		begun := s.server.now()
 		s.mu.Lock()
 		err := s.poll(w, true)
 		s.mu.Unlock()
+		took := s.server.now().Sub(begun)
 		if err == nil {
 			err = s.guard.flush()
 		}
@@ -59,7 +65,7 @@ func (s *session) Idle(w *imapserver.UpdateWriter, stop <-chan struct{}) error {
 		case _, open := <-s.changed:
 			s.mark(open)
 		}
-		pause.Reset(settle)
+		pause.Reset(min(max(settle, 2*took), maxSettle))
 	}
 }
 
@@ -101,7 +107,7 @@ func (s *session) poll(w *imapserver.UpdateWriter, expunge bool) error {
 	if !sel.dirty {
 		return nil
 	}
-	items, err := s.server.Messages.Items(s.ctx, sel.mailbox)
+	items, err := s.server.items(s.ctx, sel.mailbox)
 	if err != nil && !errors.Is(err, routing.ErrNotFound) {
 		// The command itself has succeeded, and the next one looks again.
 		_ = s.fail("look for changes", err)

@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // Server shows the mailboxes and the status of accounts over IMAP. Its exported
@@ -40,12 +42,15 @@ type Server struct {
 	waiting  map[netip.Prefix]int // of them those that have not logged in
 	sessions map[string]int       // of them those of an account
 	told     map[int64]uint32     // by mailbox: the first UID that no session was told of
+	looks    map[int64]*look      // by mailbox: the last reading that was begun or waits
 	slots    chan struct{}        // see searchSlot
+	appends  *semaphore.Weighted  // see appendBudget
 }
 
 // Limits bound what clients may ask for. A zero field takes the default beside it.
 type Limits struct {
 	Message    int64         // octets of a message to APPEND; 50 MiB
+	Appends    int64         // octets of messages on their way in, over all sessions; 256 MiB, at least Message
 	Conns      int           // connections; 2000
 	PerAddress int           // connections from one address (IPv6: one /64) that have not logged in; 50
 	PerAccount int           // sessions of one account; 512
@@ -60,6 +65,8 @@ func (s *Server) limits() Limits {
 	l := s.Limits
 	orDefault(&l.Message, 50<<20)
 	l.Message = min(l.Message, 1<<31) // the library counts with 32 bits
+	orDefault(&l.Appends, 256<<20)
+	l.Appends = max(l.Appends, l.Message) // any message has room when it comes alone
 	orDefault(&l.Conns, 2000)
 	orDefault(&l.PerAddress, 50)
 	orDefault(&l.PerAccount, 512)
@@ -91,6 +98,17 @@ func (s *Server) location() *time.Location {
 		return time.UTC
 	}
 	return s.Location
+}
+
+// appendBudget is what all sessions together may hold of messages that are not
+// stored yet (T17). A client that announces much and sends nothing takes nothing.
+func (s *Server) appendBudget() *semaphore.Weighted {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.appends == nil {
+		s.appends = semaphore.NewWeighted(s.limits().Appends)
+	}
+	return s.appends
 }
 
 // searchSlot waits until a search may begin, and returns what to call when it is

@@ -121,7 +121,7 @@ func (s *session) Select(name string, options *imap.SelectOptions) (*imap.Select
 	if err != nil {
 		return nil, s.fail("select", err)
 	}
-	items, err := s.server.Messages.Items(s.ctx, m)
+	items, err := s.server.items(s.ctx, m)
 	if err != nil {
 		return nil, s.fail("select", err)
 	}

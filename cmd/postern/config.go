@@ -144,6 +144,8 @@ type Keys struct {
 	AllowPrivate bool     `toml:"allow_private"`
 	Warn         Duration `toml:"warn"`
 	Tell         string   `toml:"tell"` // an account
+	// SpoolFrom is where the spool key is read from; "" for keys/spool.key.
+	SpoolFrom Secret `toml:"spool_from"`
 }
 
 // Stamp is the least that is stamped into every message.

@@ -105,6 +105,11 @@ func (c *Config) checkMachine(file string) error {
 			r.fault(path, err.Error(), "name a certificate and its key in PEM, which this user can read")
 		}
 	}
+	if place := c.spoolPlace(); place.from != "" {
+		if _, err := place.read(); err != nil && (place.file() == "" || !errors.Is(err, os.ErrNotExist)) {
+			r.fault("keys.spool_from", err.Error(), "name a file of 64 hexadecimal digits on a line, with mode 0600")
+		}
+	}
 	for i, s := range c.Relay.Smarthosts {
 		if _, err := s.Password.Read(c.dir); err != nil {
 			r.fault(fmt.Sprintf("relay.smarthost[%d].password_from", i), err.Error(), "put the password there, with mode 0600 if it is a file")

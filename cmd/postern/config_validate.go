@@ -250,6 +250,9 @@ func (c *Config) validateDomains(r *reading) {
 }
 
 func (c *Config) validateKeys(r *reading) {
+	if strings.HasPrefix(string(c.Keys.SpoolFrom), "env:") {
+		r.fault("keys.spool_from", "the environment of a process is no place for the key to everything", `write "file:PATH" or "credential:NAME"`)
+	}
 	if c.Keys.Server != "" {
 		checkDomain(r, "keys.server", c.Keys.Server)
 		if !c.Keys.Directory {

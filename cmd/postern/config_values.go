@@ -152,17 +152,20 @@ func (s Secret) Read(dir string) (string, error) {
 		if base == "" {
 			return "", fmt.Errorf("no credential %s: $CREDENTIALS_DIRECTORY is not set", name)
 		}
-		return readSecretFile(filepath.Join(base, name))
+		// The service manager gives the service's user its credentials by an access control
+		// list, whose mask shows as the permission of the group.
+		return readSecretFile(filepath.Join(base, name), 0o037)
 	}
-	return readSecretFile(resolve(dir, name))
+	return readSecretFile(resolve(dir, name), 0o077)
 }
 
-func readSecretFile(path string) (string, error) {
+// readSecretFile reads a file that must have none of the permissions in refused.
+func readSecretFile(path string, refused os.FileMode) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return "", err
 	}
-	if info.Mode().Perm()&0o077 != 0 {
+	if info.Mode().Perm()&refused != 0 {
 		return "", fmt.Errorf("%s may be read by others; chmod 600 it", path)
 	}
 	b, err := os.ReadFile(path)

@@ -51,7 +51,8 @@ func TestDataDirLock(t *testing.T) {
 
 func TestKeysAreMadeOnce(t *testing.T) {
 	dir := dataDir(t.TempDir())
-	if err := dir.makeKeys("gw.test", time.Now()); err != nil {
+	spool := spoolPlace{dir: dir}
+	if err := dir.makeKeys("gw.test", spool, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	before := map[string]string{}
@@ -66,7 +67,7 @@ func TestKeysAreMadeOnce(t *testing.T) {
 		}
 		before[name] = string(text)
 	}
-	if err := dir.makeKeys("gw.test", time.Now()); err != nil {
+	if err := dir.makeKeys("gw.test", spool, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range before {
@@ -74,7 +75,7 @@ func TestKeysAreMadeOnce(t *testing.T) {
 			t.Errorf("%s was made again (error %v)", name, err)
 		}
 	}
-	if _, err := dir.readKeys(); err != nil {
+	if _, err := dir.readKeys(spool); err != nil {
 		t.Error(err)
 	}
 	left, err := filepath.Glob(dir.path("keys/.new-*"))
@@ -89,7 +90,7 @@ func TestLostSpoolKey(t *testing.T) {
 	if err := os.WriteFile(dir.path(databaseFile), []byte("a database"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := dir.makeKeys("gw.test", time.Now()); err == nil || !strings.Contains(err.Error(), "backup") {
+	if err := dir.makeKeys("gw.test", spoolPlace{dir: dir}, time.Now()); err == nil || !strings.Contains(err.Error(), "backup") {
 		t.Errorf("error %v", err)
 	}
 	if _, err := os.Stat(dir.path(spoolKeyFile)); err == nil {

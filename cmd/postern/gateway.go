@@ -63,10 +63,10 @@ func (g *gateway) open(ctx context.Context, shown func([]routing.Record)) (err e
 	if g.unlock, err = g.dir.lock(); err != nil {
 		return err
 	}
-	if err := g.dir.makeKeys(c.hostname(), time.Now()); err != nil {
+	if err := g.dir.makeKeys(c.hostname(), c.spoolPlace(), time.Now()); err != nil {
 		return err
 	}
-	if g.keys, err = g.dir.readKeys(); err != nil {
+	if g.keys, err = g.dir.readKeys(c.spoolPlace()); err != nil {
 		return err
 	}
 	if c.TLS.Cert != "" {

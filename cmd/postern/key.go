@@ -236,7 +236,11 @@ func (a *app) showKey(ctx context.Context, o *opened, what string, armor bool) e
 // matchingKeys finds keys by fingerprint, its end, or address.
 func matchingKeys(ctx context.Context, o *opened, what string) ([]filedKey, error) {
 	if what == "gateway" {
-		certs, err := pgp.ParseCerts(o.keys.signer.Public())
+		signer, err := o.dir.readSigner()
+		if err != nil {
+			return nil, err
+		}
+		certs, err := pgp.ParseCerts(signer.Public())
 		if err != nil {
 			return nil, err
 		}

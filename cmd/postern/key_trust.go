@@ -2,13 +2,10 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -200,66 +197,4 @@ fingerprint. "postern key import" reads them again.`,
 			})
 		},
 	}
-}
-
-func (a *app) keyRotateSpool() *cobra.Command {
-	return &cobra.Command{
-		Use:   "rotate-spool",
-		Short: "Seal what is stored from now on with a new spool key",
-		Long: `Rotate-spool puts a new key in front of those in keys/spool.key. It seals all that is
-stored from then on; the old ones stay, for what they have sealed: remove the line of
-one when nothing that it sealed is kept any more. Session keys of messages under way are
-erased with their last delivery, whichever key wrapped them.
-
-The gateway must not be running: one that does not know the new key could not read what
-it seals. Back the file up again afterwards.`,
-		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return a.rotateSpool() },
-	}
-}
-
-func (a *app) rotateSpool() (err error) {
-	dir, err := a.directory()
-	if err != nil {
-		return err
-	}
-	unlock, err := dir.lock()
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	text, err := dir.readKeyFile(spoolKeyFile)
-	if err != nil {
-		return err
-	}
-	old, err := pgp.ParseSpoolKeys(text)
-	if err != nil {
-		return fmt.Errorf("%s: %w", dir.path(spoolKeyFile), err)
-	}
-	fresh, err := pgp.GenerateSpoolKey(rand.Reader)
-	if err != nil {
-		return err
-	}
-	if err := replaceFile(dir.path(spoolKeyFile), pgp.FormatSpoolKeys(append([][]byte{fresh}, old...)...)); err != nil {
-		return fmt.Errorf("write a key: %w", err)
-	}
-	a.printf("%s: a new key seals from now on, %d older still open; back the file up\n", dir.path(spoolKeyFile), len(old))
-	return nil
-}
-
-// replaceFile puts content in place of a file, durably: it is always the old or the new
-// one, whole.
-func replaceFile(path string, content []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(content)
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(tmp.Name()))
-	}
-	return syncDir(filepath.Dir(path))
 }

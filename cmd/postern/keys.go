@@ -36,22 +36,21 @@ const databaseFile = "postern.db"
 // tokenKeySize is that of the HMAC's hash (RFC 2104 section 3).
 const tokenKeySize = 32
 
-// makeKeys makes what is missing of the keys, on the first start. A database without
-// its spool key is refused: a new key could not read it.
-func (d dataDir) makeKeys(hostname string, now time.Time) error {
+// makeKeys makes what is missing of the keys, on the first start.
+func (d dataDir) makeKeys(hostname string, spool spoolPlace, now time.Time) error {
 	if err := os.MkdirAll(d.path("keys"), 0o700); err != nil {
 		return fmt.Errorf("make the key directory: %w", err)
 	}
 	if err := checkPrivate(d.path("keys")); err != nil {
 		return err
 	}
-	_, err := os.Stat(d.path(databaseFile))
-	started := err == nil
+	if err := spool.make(); err != nil {
+		return err
+	}
 	for _, k := range []struct {
 		file   string
 		create func() ([]byte, error)
 	}{
-		{spoolKeyFile, newSpoolKey},
 		{tokenKeyFile, newTokenKey},
 		{signKeyFile, func() ([]byte, error) { return newSigningKey(hostname, now) }},
 	} {
@@ -59,9 +58,6 @@ func (d dataDir) makeKeys(hostname string, now time.Time) error {
 			continue
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("look for a key: %w", err)
-		}
-		if started && k.file == spoolKeyFile {
-			return fmt.Errorf("%s is there, but the key that opens it is not: put %s back from your backup", d.path(databaseFile), d.path(k.file))
 		}
 		text, err := k.create()
 		if err != nil {
@@ -74,14 +70,6 @@ func (d dataDir) makeKeys(hostname string, now time.Time) error {
 	return nil
 }
 
-func newSpoolKey() ([]byte, error) {
-	key, err := pgp.GenerateSpoolKey(rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	return pgp.FormatSpoolKeys(key), nil
-}
-
 func newTokenKey() ([]byte, error) {
 	key := make([]byte, tokenKeySize)
 	if _, err := rand.Read(key); err != nil {
@@ -91,43 +79,54 @@ func newTokenKey() ([]byte, error) {
 }
 
 // readKeys reads the keys there are.
-func (d dataDir) readKeys() (*gatewayKeys, error) {
-	spool, err := d.readKeyFile(spoolKeyFile)
+func (d dataDir) readKeys(spool spoolPlace) (*gatewayKeys, error) {
+	k := new(gatewayKeys)
+	spoolKeys, err := spool.read()
 	if err != nil {
 		return nil, err
+	}
+	if k.spool, err = pgp.NewSpool(rand.Reader, spoolKeys...); err != nil {
+		return nil, fmt.Errorf("%s: %w", spool, err)
 	}
 	token, err := d.readKeyFile(tokenKeyFile)
 	if err != nil {
 		return nil, err
 	}
+	if k.tokens, err = parseTokenKeys(token); err != nil {
+		return nil, fmt.Errorf("%s: %w", d.path(tokenKeyFile), err)
+	}
+	k.signer, err = d.readSigner()
+	return k, err
+}
+
+// readSigner reads the gateway's own OpenPGP keys.
+func (d dataDir) readSigner() (*pgp.Signer, error) {
 	signing, err := d.readKeyFile(signKeyFile)
 	if err != nil {
 		return nil, err
 	}
-	k := new(gatewayKeys)
-	spoolKeys, err := pgp.ParseSpoolKeys(spool)
+	signer, err := pgp.NewSigner(signing)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", d.path(spoolKeyFile), err)
-	}
-	if k.spool, err = pgp.NewSpool(rand.Reader, spoolKeys...); err != nil {
-		return nil, fmt.Errorf("%s: %w", d.path(spoolKeyFile), err)
-	}
-	if k.tokens, err = parseTokenKeys(token); err != nil {
-		return nil, fmt.Errorf("%s: %w", d.path(tokenKeyFile), err)
-	}
-	if k.signer, err = pgp.NewSigner(signing); err != nil {
 		return nil, fmt.Errorf("%s: %w", d.path(signKeyFile), err)
 	}
-	return k, nil
+	return signer, nil
+}
+
+// checkKeyFile refuses a key that others could read (T27).
+func (d dataDir) checkKeyFile(name string) error {
+	info, err := os.Lstat(d.path(name))
+	if err != nil {
+		return fmt.Errorf("read a key: %w", err)
+	}
+	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 {
+		return fmt.Errorf("%s must be a file that its owner alone can read: chmod 600 it", d.path(name))
+	}
+	return nil
 }
 
 func (d dataDir) readKeyFile(name string) ([]byte, error) {
-	info, err := os.Lstat(d.path(name))
-	if err != nil {
-		return nil, fmt.Errorf("read a key: %w", err)
-	}
-	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s must be a file that its owner alone can read: chmod 600 it", d.path(name))
+	if err := d.checkKeyFile(name); err != nil {
+		return nil, err
 	}
 	b, err := os.ReadFile(d.path(name))
 	if err != nil {

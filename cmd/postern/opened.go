@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"time"
 
@@ -12,10 +13,11 @@ import (
 )
 
 // opened is a data directory in use by a command, beside a running gateway or without.
+// No command opens what is sealed, so that none needs the spool key: where that is a
+// credential, the gateway alone has it.
 type opened struct {
-	dir  dataDir
-	keys *gatewayKeys
-	db   *store.DB
+	dir dataDir
+	db  *store.DB
 }
 
 // directory is the data directory of this run: that of --data, which must hold a
@@ -33,7 +35,7 @@ func (a *app) directory() (dataDir, error) {
 	if err := dir.prepare(); err != nil {
 		return "", err
 	}
-	return dir, dir.makeKeys(c.hostname(), time.Now())
+	return dir, dir.makeKeys(c.hostname(), c.spoolPlace(), time.Now())
 }
 
 // withStore opens the data directory for as long as do takes.
@@ -42,10 +44,10 @@ func (a *app) withStore(ctx context.Context, do func(*opened) error) error {
 	if err != nil {
 		return err
 	}
-	o := &opened{dir: dir}
-	if o.keys, err = dir.readKeys(); err != nil {
+	if err := dir.checkKeyFile(spoolKeyFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	o := &opened{dir: dir}
 	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	// A running gateway has checked the whole file; a short command need not.
 	if o.db, err = store.Open(ctx, store.Options{Path: string(dir), Now: time.Now, Log: log, Unchecked: true}); err != nil {

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// newPlace returns a place of spool keys beside an empty data directory.
+func newPlace(t *testing.T, from Secret) spoolPlace {
+	t.Helper()
+	base := t.TempDir()
+	dir := dataDir(filepath.Join(base, "data"))
+	if err := dir.prepare(); err != nil {
+		t.Fatal(err)
+	}
+	return spoolPlace{dir: dir, from: from, base: base}
+}
+
+// reopens reports whether what one set of keys sealed opens with another.
+func reopens(t *testing.T, before, after *gatewayKeys) {
+	t.Helper()
+	sealed, err := before.spool.Wrap("context", []byte("mail"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plain, err := after.spool.Unwrap("context", sealed); err != nil || string(plain) != "mail" {
+		t.Errorf("%q, %v", plain, err)
+	}
+}
+
+func (p spoolPlace) mustKeys(t *testing.T) *gatewayKeys {
+	t.Helper()
+	if err := p.dir.makeKeys("gw.test", p, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := p.dir.readKeys(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
+func TestSpoolKeyInFile(t *testing.T) {
+	p := newPlace(t, "file:other.key")
+	before := p.mustKeys(t)
+	if info, err := os.Stat(p.file()); err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("made as %v, error %v", info, err)
+	}
+	if _, err := os.Stat(p.dir.path(spoolKeyFile)); err == nil {
+		t.Error("a key was made in the data directory too")
+	}
+	if older, err := p.rotate(); err != nil || older != 1 {
+		t.Errorf("rotate: %d older, error %v", older, err)
+	}
+	after := p.mustKeys(t)
+	reopens(t, before, after)
+	if sealed, err := after.spool.Wrap("context", nil); err != nil || before.spool.Current(sealed) {
+		t.Errorf("the old key still seals, error %v", err)
+	}
+	if err := os.Chmod(p.file(), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.dir.readKeys(p); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+		t.Errorf("a file that a group may read: %v", err) // T27
+	}
+}
+
+func TestSpoolKeyAsCredential(t *testing.T) {
+	p := newPlace(t, "credential:spool.key")
+	t.Setenv("CREDENTIALS_DIRECTORY", "")
+	if err := p.dir.makeKeys("gw.test", p, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.dir.readKeys(p); err == nil || !strings.Contains(err.Error(), "CREDENTIALS_DIRECTORY is not set") {
+		t.Errorf("without credentials: %v", err)
+	}
+	t.Setenv("CREDENTIALS_DIRECTORY", p.base)
+	file := filepath.Join(p.base, "spool.key")
+	text := bytes.Repeat([]byte("0f"), 32)
+	if err := os.WriteFile(file, append(text, '\n'), 0o400); err != nil {
+		t.Fatal(err)
+	}
+	before := p.mustKeys(t)
+	for _, mode := range []os.FileMode{0o440, 0o444, 0o604} { // T27
+		if err := os.Chmod(file, mode); err != nil {
+			t.Fatal(err)
+		}
+		after, err := p.dir.readKeys(p)
+		if good := mode == 0o440; good != (err == nil) {
+			t.Errorf("mode %v: %v", mode, err)
+		} else if good {
+			reopens(t, before, after)
+		}
+	}
+	if _, err := p.rotate(); err == nil || !strings.Contains(err.Error(), "cannot be written from here") {
+		t.Errorf("rotate: %v", err)
+	}
+	if got, err := os.ReadFile(file); err != nil || !bytes.Equal(bytes.TrimSpace(got), text) {
+		t.Errorf("the credential was changed, error %v", err)
+	}
+}
+
+// TestSpoolKeyInTwoPlaces: what the one left out has sealed could not be read.
+func TestSpoolKeyInTwoPlaces(t *testing.T) {
+	p := newPlace(t, "")
+	p.mustKeys(t)
+	p.from = "file:other.key"
+	if err := p.dir.makeKeys("gw.test", p, time.Now()); err == nil || !strings.Contains(err.Error(), "two places") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := os.Stat(p.file()); err == nil {
+		t.Error("a second key was made")
+	}
+}
+
+// TestSpoolKeyWithoutContent: errors name the place and never show what is there.
+func TestSpoolKeyWithoutContent(t *testing.T) {
+	p := newPlace(t, "file:other.key")
+	for _, text := range []string{"", "canary-7f3a"} {
+		if err := os.WriteFile(p.file(), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.read(); err == nil || strings.Contains(err.Error(), "canary") || !strings.Contains(err.Error(), p.file()) {
+			t.Errorf("%q: %v", text, err)
+		}
+		if _, err := p.rotate(); err == nil {
+			t.Errorf("%q was rotated", text)
+		}
+	}
+	if err := os.Remove(p.file()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(p.dir.path(databaseFile), []byte("a database"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.make(); err == nil || !strings.Contains(err.Error(), "backup") {
+		t.Errorf("a lost key: %v", err)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -104,6 +105,10 @@ func (f *framer) next() (frame, error) {
 // library would go on behind it.
 const strayBrace = "an opening brace announces a literal at the end of the line, and stands nowhere else"
 
+// uidCommands are what UID stands before. At any other the library closes the
+// connection.
+var uidCommands = []string{"UID FETCH", "UID STORE", "UID SEARCH", "UID COPY", "UID MOVE", "UID EXPUNGE"}
+
 // finish looks at a command whose last line was read.
 func (f *framer) finish(fr *frame, last []byte) {
 	open, brace := scanQuotes(last)
@@ -115,6 +120,8 @@ func (f *framer) finish(fr *frame, last []byte) {
 		fr.fault = strayBrace
 	case fr.tag == "" || fr.name == "":
 		fr.fault = "a command is a tag, a space and a name"
+	case strings.HasPrefix(fr.name, "UID ") && !slices.Contains(uidCommands, fr.name):
+		fr.fault = "UID stands before FETCH, STORE, SEARCH, COPY, MOVE and EXPUNGE"
 	}
 }
 

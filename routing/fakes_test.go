@@ -58,6 +58,9 @@ func (s *memory) Accept(_ context.Context, a *Acceptance) (MessageID, []Record, 
 	}
 	m := a.Message
 	s.messages[m.ID] = &m
+	if a.Sent != nil {
+		s.boxes[a.Sent.Account] = append(s.boxes[a.Sent.Account], *a.Sent)
+	}
 	base := len(s.recipients)
 	for i := range a.Recipients {
 		r := a.Recipients[i]

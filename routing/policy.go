@@ -22,6 +22,7 @@ type Config struct {
 	Rules         []Rule              // in order; the first that gives a value wins, value by value
 	Domains       map[string]Security // by domain in lower case as A-label, "*" for the rest
 	Accounts      map[string]Security // by account: the least for all that it sends; "" and absent ask for nothing
+	ToSelf        map[string]bool     // by account: a copy sealed for the sender's own key is put into Sent
 	Keyless       map[string]bool     // by domain likewise: what cannot be sealed for it is refused at submission
 	NeutralSubj   string              // outer Subject; "" keeps the original's
 	Location      *time.Location      // for times shown to people; nil: UTC

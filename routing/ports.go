@@ -22,6 +22,8 @@ type Acceptance struct {
 	// Tasks are those that this message carries out: they are removed in the same
 	// commit. ErrNotFound where one of them has gone.
 	Tasks []int64
+	// Sent is the sender's own copy, for a mailbox here; nil for none.
+	Sent *Deposit
 }
 
 // Ledger is what Submit needs of the store.

@@ -29,6 +29,9 @@ type Runner struct {
 	Rand   io.Reader
 	Log    *slog.Logger
 
+	// Signers are, by account, the sealers of those that sign with a key of their own.
+	Signers map[string]Sealer
+
 	Workers int           // attempts under way at once; 0: 32
 	Lease   time.Duration // how long an attempt may take before it is given up for lost; 0: 30 minutes
 	Grace   time.Duration // how long attempts under way may go on after the end of Run's context; 0: 25 seconds
@@ -286,7 +289,7 @@ func (r *Runner) clear(job *Job, level Security) ([]byte, bool, Outcome) {
 		return nil, false, r.internal(job, "open content", err)
 	}
 	if level == Signed {
-		contentType, body, err := r.Sealer.Sign(content, r.Now())
+		contentType, body, err := signerOf(r.Signers, job.Message.Account, r.Sealer).Sign(content, r.Now())
 		if err != nil {
 			return nil, false, r.internal(job, "sign content", err)
 		}

@@ -38,6 +38,13 @@ type Gate struct {
 	// Replies takes what an account here answers to the token of a copy; nil: such
 	// addresses are refused like all others of the return domain.
 	Replies *Reports
+	// Signers are, by account, the sealers of those that sign with a key of their own.
+	Signers map[string]Sealer
+	// Autocrypt returns what an account shows of its key for an address of its own, nil
+	// for nothing; nil: nobody shows any.
+	Autocrypt func(account string, a Address) []byte
+	// Own finds the keys of senders, for the copies that Config.ToSelf asks for.
+	Own Keys
 
 	mu      sync.Mutex
 	counter map[string]*counter // by account
@@ -152,6 +159,7 @@ func (g *Gate) accept(ctx context.Context, s *Submission, p *Policy, original me
 	if err := g.seal(&a.Message, s, original, body, stamp); err != nil {
 		return "", err
 	}
+	a.Sent = g.sentCopy(ctx, s, &a.Message)
 	id, _, err := g.Ledger.Accept(ctx, a)
 	if err != nil {
 		return "", fmt.Errorf("accept message: %w", err)
@@ -187,9 +195,10 @@ func (g *Gate) seal(m *Message, s *Submission, original message.Header, body []b
 	if err != nil {
 		return fmt.Errorf("protect content: %w", err)
 	}
-	if m.Data, m.Key, err = g.Sealer.Seal(string(m.ID), content); err != nil {
+	if m.Data, m.Key, err = signerOf(g.Signers, m.Account, g.Sealer).Seal(string(m.ID), content); err != nil {
 		return fmt.Errorf("seal content: %w", err)
 	}
+	g.addAutocrypt(&outer, s)
 	if m.Head, err = g.Vault.Wrap(SealedHead+string(m.ID), outer.Bytes()); err != nil {
 		return fmt.Errorf("seal outer header: %w", err)
 	}

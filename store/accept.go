@@ -9,9 +9,9 @@ import (
 	"postern/routing"
 )
 
-// Accept makes a message durable with its recipients, deliveries, stamp and first
-// records, in one commit. It returns the id the message is known by: that of an earlier
-// one where Dedup found one, and then nothing is written. routing.ErrNotFound means that
+// Accept makes a message durable with its recipients, deliveries, stamp, first records
+// and the sender's own copy, in one commit. It returns the id the message is known by:
+// that of an earlier one where Dedup found one, and then nothing is written. routing.ErrNotFound means that
 // the account, or the task that a notice was to carry out, has gone; routing.ErrExists
 // that the id or the stamp's number has been used.
 func (db *DB) Accept(ctx context.Context, a *routing.Acceptance) (routing.MessageID, []routing.Record, error) {
@@ -19,14 +19,25 @@ func (db *DB) Accept(ctx context.Context, a *routing.Acceptance) (routing.Messag
 	if err != nil {
 		return "", nil, fmt.Errorf("accept message: %w", err)
 	}
+	var sent content
+	if a.Sent != nil {
+		if sent, err = db.putBody(ctx, a.Sent.Sealed); err != nil {
+			db.discard(body, err)
+			return "", nil, fmt.Errorf("accept message: %w", err)
+		}
+	}
 	var id routing.MessageID
 	var records []routing.Record
 	err = db.write(ctx, func(t *tx) (err error) {
 		id, records, err = accept(t, a, body)
+		if err == nil && id == a.Message.ID && a.Sent != nil {
+			err = deposit(t, a.Sent, sent)
+		}
 		return err
 	})
 	if err != nil || id != a.Message.ID {
 		db.discard(body, err)
+		db.discard(sent, err)
 	}
 	if err != nil {
 		return "", nil, fmt.Errorf("accept message: %w", err)

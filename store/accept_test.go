@@ -278,3 +278,38 @@ func TestAnnounce(t *testing.T) {
 		}
 	})
 }
+
+// The sender's own copy comes with the message, or neither does.
+func TestAcceptSentCopy(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		send := func(dedup string, account string) error {
+			a := r.letter([]string{"bob@ok.test"})
+			a.Message.Dedup, a.DedupAfter = dedup, epoch.Add(-time.Hour)
+			a.Sent = &routing.Deposit{Account: account, Mailbox: "Sent", Flags: routing.FlagSeen, Size: 4, Sealed: bytes.Repeat([]byte("s"), 2*inlineLimit)}
+			_, _, err := r.Accept(t.Context(), a)
+			return err
+		}
+		for range 2 { // the second is the first again
+			if err := send("k", "alice"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sent := r.mailbox("alice", "Sent")
+		items, err := r.Items(t.Context(), sent)
+		if err != nil || len(items) != 1 || items[0].Flags != routing.FlagSeen || items[0].Size != 4 {
+			t.Fatalf("%+v, %v", items, err)
+		}
+		if sealed, err := r.Load(t.Context(), sent, items[0].UID); err != nil || len(sealed) != 2*inlineLimit {
+			t.Errorf("%d octets, %v", len(sealed), err)
+		}
+		if err := send("", "nobody"); !errors.Is(err, routing.ErrNotFound) {
+			t.Errorf("for an account that is not there: %v", err)
+		}
+		if n := r.number("SELECT count(*) FROM messages"); n != 1 {
+			t.Errorf("%d messages", n)
+		}
+		if n := countFiles(t, r.dir); n != 1 {
+			t.Errorf("%d files of bodies, want that of the copy", n)
+		}
+	})
+}

@@ -133,7 +133,9 @@ type Domain struct {
 
 // Sender is what holds for all mail of one account.
 type Sender struct {
-	Encrypt string `toml:"encrypt"` // the least
+	Encrypt       string `toml:"encrypt"` // the least
+	Autocrypt     bool   `toml:"autocrypt"`
+	EncryptToSelf bool   `toml:"encrypt_to_self"`
 }
 
 // Keys says where the keys of addresses come from besides those on file, and who hears of

@@ -42,7 +42,7 @@ func (c *Config) policy() *routing.Config {
 	p := &routing.Config{
 		Hostname: c.hostname(), ReturnDomain: c.returnDomain(), MaxRecipients: c.Limits.Destinations,
 		Levels: map[string]routing.Level{}, Policies: map[string]routing.Named{}, Domains: map[string]routing.Security{},
-		Accounts: map[string]routing.Security{}, Keyless: map[string]bool{},
+		Accounts: map[string]routing.Security{}, Keyless: map[string]bool{}, ToSelf: map[string]bool{},
 		NeutralSubj: c.Subject, Location: location, DedupWindow: time.Duration(c.Limits.DedupWindow),
 		SubjectTags: c.SubjectTags, AddressTags: c.AddressTags,
 	}
@@ -72,7 +72,7 @@ func (c *Config) policy() *routing.Config {
 		p.Domains[name], p.Keyless[name] = routing.Security(d.Encrypt), d.RefuseKeyless
 	}
 	for name, a := range c.Accounts {
-		p.Accounts[name] = routing.Security(a.Encrypt)
+		p.Accounts[name], p.ToSelf[name] = routing.Security(a.Encrypt), a.EncryptToSelf
 	}
 	for _, f := range c.Stamp.Fields {
 		p.Stamp |= stampFields[f]

@@ -245,7 +245,9 @@ func (c *Config) validateDomains(r *reading) {
 		}
 	}
 	for name, a := range c.Accounts {
-		oneOf(r, join("accounts", name)+".encrypt", a.Encrypt, string(routing.Require), string(routing.Signed))
+		if a.Encrypt != "" || !a.Autocrypt && !a.EncryptToSelf {
+			oneOf(r, join("accounts", name)+".encrypt", a.Encrypt, string(routing.Require), string(routing.Signed))
+		}
 	}
 }
 

@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"postern/imapd"
-	"postern/pgp"
 	"postern/relay"
 	"postern/routing"
 	"postern/smtpd"
@@ -149,16 +148,23 @@ func (g *gateway) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sealer := &pgp.Sealer{Spool: g.keys.spool, Signer: g.keys.signer, Rand: rand.Reader, Now: time.Now}
+	sealer, own, err := g.keys.sealers(rand.Reader, time.Now)
+	if err != nil {
+		return err
+	}
+	for _, fault := range g.config.checkAccountKeys(own) {
+		g.log.Warn(fault)
+	}
 	finder := g.config.finder(g.db, sealer, g.log)
 	watch, err := newKeyWatch(g)
 	if err != nil {
 		return err
 	}
 	runner := &routing.Runner{Queue: g.db, Post: g.db, Ledger: g.db, Keys: finder, Sealer: sealer, Vault: g.keys.spool, Relay: client,
-		Tokens: g.keys.tokens, Config: g.policy, Now: time.Now, Rand: rand.Reader, Log: g.log, Workers: g.config.Relay.Workers}
+		Tokens: g.keys.tokens, Config: g.policy, Now: time.Now, Rand: rand.Reader, Log: g.log, Workers: g.config.Relay.Workers,
+		Signers: own}
 	gate := &routing.Gate{Config: g.policy, Ledger: g.db, Sealer: sealer, Vault: g.keys.spool, Keys: finder, Tokens: g.keys.tokens,
-		Now: time.Now, Rand: rand.Reader, Log: g.log}
+		Now: time.Now, Rand: rand.Reader, Log: g.log, Signers: own, Autocrypt: g.config.autocrypt(own, time.Now), Own: finder}
 	reports := &routing.Reports{Chains: g.db, Vault: g.keys.spool, Tokens: g.keys.tokens, Now: time.Now, Log: g.log, Forward: runner.Forward}
 	gate.Replies = reports
 	logins := &routing.Logins{Accounts: g.db, Now: time.Now, Rand: rand.Reader}

@@ -21,6 +21,9 @@ type gatewayKeys struct {
 	spool  *pgp.Spool
 	tokens *routing.Tokens
 	signer *pgp.Signer
+
+	signing  []byte            // the secret of signer
+	accounts map[string][]byte // the secrets that accounts sign with, by name
 }
 
 // The files of keys/.
@@ -95,7 +98,13 @@ func (d dataDir) readKeys(spool spoolPlace) (*gatewayKeys, error) {
 	if k.tokens, err = parseTokenKeys(token); err != nil {
 		return nil, fmt.Errorf("%s: %w", d.path(tokenKeyFile), err)
 	}
-	k.signer, err = d.readSigner()
+	if k.signing, err = d.readKeyFile(signKeyFile); err != nil {
+		return nil, err
+	}
+	if k.signer, err = d.readSigner(); err != nil {
+		return nil, err
+	}
+	k.accounts, err = d.readAccountKeys()
 	return k, err
 }
 

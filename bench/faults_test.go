@@ -307,7 +307,7 @@ func TestFewDescriptors(t *testing.T) {
 	var held []*traffic.Client
 	for range 300 {
 		// Who is not greeted waits in the kernel's queue: that is no answer either.
-		c, err := traffic.DialWithin(g.Device, 300*time.Millisecond)
+		c, err := traffic.DialWithin(g.Device, 3*time.Second)
 		if err != nil {
 			break
 		}

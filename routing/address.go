@@ -283,7 +283,7 @@ func isAtext(c byte) bool {
 	return c != 0 && strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) >= 0
 }
 
-func isASCII(s string) bool {
+func isASCII[T string | []byte](s T) bool {
 	for i := range len(s) {
 		if s[i] >= utf8.RuneSelf {
 			return false

@@ -63,7 +63,7 @@ func (g *Gate) passOn(ctx context.Context, s *Submission, answers []Token) (Rece
 		return Receipt{}, &Refusal{Code: 550, Status: "5.6.0", Text: err.Error()}
 	}
 	now := g.Now().UTC()
-	id, err := g.newID(now)
+	id, err := drawID(g.Rand, now)
 	if err != nil {
 		return Receipt{}, err
 	}

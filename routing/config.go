@@ -2,11 +2,20 @@ package routing
 
 import (
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"postern/dsn"
 )
+
+// location is where the times shown to people are.
+func (c *Config) location() *time.Location {
+	if c.Location == nil {
+		return time.UTC
+	}
+	return c.Location
+}
 
 // Security returns how mail for a leaves: the domain's level, or what the sender
 // asked for where that is more. No header can lower what the configuration says.

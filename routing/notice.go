@@ -127,7 +127,7 @@ func (r *Runner) report(ctx context.Context, tasks []*Task, to Address, here boo
 	}
 	n := &dsn.Notice{
 		From: r.postmaster(), To: "<" + to.String() + ">", ReportingMTA: r.Config.Hostname,
-		EnvID: clean(first.Message.EnvID), Arrival: first.Message.Accepted, Date: now.In(r.location()), Boundary: boundary,
+		EnvID: clean(first.Message.EnvID), Arrival: first.Message.Accepted, Date: now.In(r.Config.location()), Boundary: boundary,
 		MessageID: r.noticeID(first), Subject: noticeSubject(first), Text: r.words(tasks), UTF8: to.NeedsUTF8(),
 	}
 	for _, t := range tasks {
@@ -152,13 +152,6 @@ func (r *Runner) postmaster() string { return "Postern <postmaster@" + r.Config.
 
 func (r *Runner) noticeID(t *Task) string {
 	return fmt.Sprintf("<%s.n%d@%s>", t.Message.ID, t.ID, r.Config.Hostname)
-}
-
-func (r *Runner) location() *time.Location {
-	if r.Config.Location == nil {
-		return time.UTC
-	}
-	return r.Config.Location
 }
 
 // returned adds to the notice what is returned of the message: its content where it
@@ -228,7 +221,7 @@ func (r *Runner) standDown(t *Task) ([]byte, error) {
 	}
 	var h message.Header
 	for _, f := range []struct{ name, value string }{
-		{"Date", r.Now().In(r.location()).Format(time.RFC1123Z)}, {"From", r.postmaster()}, {"To", "<" + t.To.String() + ">"},
+		{"Date", r.Now().In(r.Config.location()).Format(time.RFC1123Z)}, {"From", r.postmaster()}, {"To", "<" + t.To.String() + ">"},
 		{"Subject", "Stand down: another has acknowledged"}, {"Message-ID", r.noticeID(t)},
 		{"In-Reply-To", about}, {"References", about},
 		{"Auto-Submitted", "auto-generated"}, // RFC 3834 section 5

@@ -165,7 +165,7 @@ func remoteName(remote string) string {
 
 // when writes a time for people.
 func (r *Runner) when(t time.Time) string {
-	return t.In(r.location()).Format("2006-01-02 15:04:05 MST")
+	return t.In(r.Config.location()).Format("2006-01-02 15:04:05 MST")
 }
 
 // words is the notice for people: what happened, why, and what comes next.

@@ -155,9 +155,5 @@ func (n *Named) standDown() bool { return n != nil && n.StandDown }
 
 // show writes a time for people.
 func (cfg *Config) show(t time.Time) string {
-	where := cfg.Location
-	if where == nil {
-		where = time.UTC
-	}
-	return t.In(where).Format("2 Jan 2006 15:04:05 MST")
+	return t.In(cfg.location()).Format("2 Jan 2006 15:04:05 MST")
 }

@@ -3,7 +3,6 @@ package routing
 import (
 	"context"
 	"fmt"
-	"io"
 	"strings"
 
 	"postern/internal/message"
@@ -40,11 +39,11 @@ func (r *Runner) Forward(ctx context.Context, m *Message, raw []byte) error {
 // one that must be sealed and cannot be is held for the operator.
 func (r *Runner) post(ctx context.Context, l outgoing) error {
 	now := r.Now().UTC()
-	var random [3]byte
-	if _, err := io.ReadFull(r.Rand, random[:]); err != nil {
-		return fmt.Errorf("draw message id: %w", err)
+	id, err := drawID(r.Rand, now)
+	if err != nil {
+		return err
 	}
-	m := Message{ID: NewMessageID(now, random), Accepted: now, Size: int64(len(l.raw)), Notice: true, Priority: Normal}
+	m := Message{ID: id, Accepted: now, Size: int64(len(l.raw)), Notice: true, Priority: Normal}
 	if err := r.sealNotice(&m, l.raw); err != nil {
 		return err
 	}
@@ -71,9 +70,11 @@ func (r *Runner) sealNotice(m *Message, raw []byte) error {
 		return fmt.Errorf("read header: %w", err)
 	}
 	inner := outer.Clone()
-	outer.DelFunc(structural)
-	inner.DelFunc(func(f message.Field) bool { return !structural(f) || strings.EqualFold(f.Name, "MIME-Version") })
-	m.UTF8 = !ascii(outer.Bytes())
+	outer.DelFunc(func(f message.Field) bool { return message.IsStructural(f.Name) })
+	inner.DelFunc(func(f message.Field) bool {
+		return !message.IsStructural(f.Name) || strings.EqualFold(f.Name, "MIME-Version")
+	})
+	m.UTF8 = !isASCII(outer.Bytes())
 	content := append(append(inner.Bytes(), "\r\n"...), body...)
 	id := string(m.ID)
 	if m.Data, m.Key, err = r.Sealer.Seal(id, content); err != nil {
@@ -86,9 +87,4 @@ func (r *Runner) sealNotice(m *Message, raw []byte) error {
 		return fmt.Errorf("seal view: %w", err)
 	}
 	return nil
-}
-
-// structural says that a field describes the body (RFC 2045 section 3).
-func structural(f message.Field) bool {
-	return strings.EqualFold(f.Name, "MIME-Version") || len(f.Name) > 8 && strings.EqualFold(f.Name[:8], "Content-")
 }

@@ -1,7 +1,6 @@
 package routing
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -100,7 +99,7 @@ func (g *Gate) submit(ctx context.Context, s *Submission) (Receipt, error) {
 		return Receipt{}, err
 	}
 	now := g.Now().UTC()
-	id, err := g.newID(now)
+	id, err := drawID(g.Rand, now)
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -176,7 +175,7 @@ func (g *Gate) seal(m *Message, s *Submission, original message.Header, body []b
 		Received: message.Received(message.Trace{HELO: s.Client.HELO, Addr: s.Client.Addr, Host: g.Config.Hostname,
 			TLS: s.Client.TLS != "", Auth: s.Client.Auth, UTF8: s.UTF8, ID: string(m.ID), Date: m.Accepted}),
 	})
-	m.UTF8 = m.UTF8 || !ascii(outer.Bytes())
+	m.UTF8 = m.UTF8 || !isASCII(outer.Bytes())
 	var extra []message.Field
 	if m.Acked {
 		// A reply to the protected header comes to the message's own token.
@@ -186,7 +185,7 @@ func (g *Gate) seal(m *Message, s *Submission, original message.Header, body []b
 		}
 		extra = append(extra, reply)
 	}
-	boundary, err := g.boundary()
+	boundary, err := newBoundary(g.Rand)
 	if err != nil {
 		return err
 	}
@@ -233,7 +232,7 @@ func (g *Gate) complete(h *message.Header, s *Submission, id MessageID, now time
 	}
 	for _, f := range []struct{ name, value string }{
 		{"From", "<" + from.String() + ">"},
-		{"Date", now.In(g.location()).Format(time.RFC1123Z)},
+		{"Date", now.In(g.Config.location()).Format(time.RFC1123Z)},
 		{"Message-ID", "<" + string(id) + "@" + g.Config.Hostname + ">"},
 	} {
 		if h.Get(f.name) != "" {
@@ -252,13 +251,6 @@ func (g *Gate) complete(h *message.Header, s *Submission, id MessageID, now time
 		}
 	}
 	return nil
-}
-
-func (g *Gate) location() *time.Location {
-	if g.Config.Location == nil {
-		return time.UTC
-	}
-	return g.Config.Location
 }
 
 // askReceipts has the copies ask for receipts where the sender did, or where the
@@ -341,15 +333,13 @@ func (g *Gate) void(ctx context.Context, account string, sequence int64, digest 
 	}
 }
 
-func (g *Gate) newID(now time.Time) (MessageID, error) {
+func drawID(rand io.Reader, now time.Time) (MessageID, error) {
 	var random [3]byte
-	if _, err := io.ReadFull(g.Rand, random[:]); err != nil {
+	if _, err := io.ReadFull(rand, random[:]); err != nil {
 		return "", fmt.Errorf("draw message id: %w", err)
 	}
 	return NewMessageID(now, random), nil
 }
-
-func (g *Gate) boundary() (string, error) { return newBoundary(g.Rand) }
 
 // newBoundary returns a MIME boundary that no content can have been made to hold.
 func newBoundary(rand io.Reader) (string, error) {
@@ -368,8 +358,4 @@ func HashID(id string) []byte {
 	}
 	sum := sha256.Sum256([]byte(id))
 	return sum[:]
-}
-
-func ascii(b []byte) bool {
-	return bytes.IndexFunc(b, func(r rune) bool { return r >= 0x80 }) < 0
 }

@@ -73,6 +73,7 @@ func (s *session) begin(from routing.Address, opts *smtp.MailOptions) {
 	s.tx = &transaction{
 		client: routing.Client{
 			Addr: s.guard.client, HELO: s.conn.Hostname(), TLS: strings.ReplaceAll(s.guard.version(), " ", ""), Listener: s.name,
+			Auth: s.guard.authenticated,
 		},
 		from: from,
 		opts: *opts,

@@ -190,7 +190,6 @@ func (s *submission) Mail(from string, opts *smtp.MailOptions) error {
 		}
 	}
 	s.begin(sender, opts)
-	s.current().client.Auth = s.guard.authenticated
 	return nil
 }
 

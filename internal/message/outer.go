@@ -35,7 +35,7 @@ func OuterHeader(original Header, o Outer) Header {
 	StripControl(&h)
 	h.DelFunc(func(f Field) bool {
 		name := strings.ToLower(f.Name)
-		return isStructural(name) || bodySignatures[name] || o.Subject != "" && subjectLike[name]
+		return IsStructural(name) || bodySignatures[name] || o.Subject != "" && subjectLike[name]
 	})
 	if o.Subject != "" {
 		hideSubject(&h, o.Subject)

@@ -76,7 +76,7 @@ func divide(h Header) (protected, structure Header) {
 		switch {
 		case f.Name == "", strings.EqualFold(f.Name, "HP-Outer"):
 			// RFC 9788 section 2.2: only who builds the payload says what is outside.
-		case isStructural(f.Name):
+		case IsStructural(f.Name):
 			structure.Fields = append(structure.Fields, f)
 		default:
 			protected.Fields = append(protected.Fields, f)
@@ -97,7 +97,7 @@ func endLine(raw []byte) []byte {
 // replaceFields puts extra fields in place of those of h with the same name.
 func replaceFields(h *Header, extra []Field) error {
 	for _, f := range extra {
-		if field, rest := cutField(f.Raw); len(rest) > 0 || fieldName(field) != f.Name || f.Name == "" || isStructural(f.Name) {
+		if field, rest := cutField(f.Raw); len(rest) > 0 || fieldName(field) != f.Name || f.Name == "" || IsStructural(f.Name) {
 			return fmt.Errorf("%w: extra field %.40q", ErrField, f.Name)
 		}
 		h.Del(f.Name)
@@ -114,7 +114,7 @@ func outside(outer Header) []byte {
 	var b []byte
 	for _, f := range outer.Fields {
 		name := strings.ToLower(f.Name)
-		if name == "" || isStructural(name) || name == "received" || name == "return-path" || strings.HasPrefix(name, "postern-") {
+		if name == "" || IsStructural(name) || name == "received" || name == "return-path" || strings.HasPrefix(name, "postern-") {
 			continue
 		}
 		// RFC 9788 section 2.2: the name, a colon and the value of the outer field.
@@ -164,7 +164,7 @@ func Unprotect(payload []byte) (original Header, body []byte, stamp *Stamp, err 
 		return Header{}, nil, nil, fmt.Errorf("%w: it has no parts", ErrPayload)
 	}
 	h.DelFunc(func(f Field) bool {
-		return f.Name == "" || isStructural(f.Name) || strings.EqualFold(f.Name, "HP-Outer")
+		return f.Name == "" || IsStructural(f.Name) || strings.EqualFold(f.Name, "HP-Outer")
 	})
 	structure, body, err := parsePart(parts[0])
 	if err != nil {

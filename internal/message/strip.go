@@ -53,9 +53,9 @@ func StripControl(h *Header) {
 	})
 }
 
-// isStructural reports whether a field describes the body and not the message (RFC
+// IsStructural reports whether a field describes the body and not the message (RFC
 // 9787 section 1.1.1): MIME-Version and Content-*.
-func isStructural(name string) bool {
+func IsStructural(name string) bool {
 	const prefix = "content-"
 	return strings.EqualFold(name, "MIME-Version") || len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -24,7 +25,7 @@ func dialIMAP(addr string) (*imapClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &imapClient{conn: conn, r: bufio.NewReader(conn)}
+	c := &imapClient{conn: conn, r: bufio.NewReaderSize(conn, 64<<10)}
 	if err := c.say("", "* OK"); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
@@ -56,6 +57,47 @@ func (c *imapClient) say(command, until string) error {
 			return fmt.Errorf("imap: %q was answered with %q", strings.TrimSpace(command), strings.TrimSpace(line))
 		}
 	}
+}
+
+// drain sends a command whose answer is long, and reads to its end without looking at
+// what it is. It returns how many octets came.
+func (c *imapClient) drain(command string) (n int, err error) {
+	if err := c.conn.SetDeadline(time.Now().Add(10 * time.Minute)); err != nil {
+		return 0, err
+	}
+	const tag = "drained"
+	if _, err := c.conn.Write([]byte(tag + " " + command + "\r\n")); err != nil {
+		return 0, err
+	}
+	buf := make([]byte, 64<<10)
+	var tail []byte // of what came
+	for {
+		k, err := c.r.Read(buf)
+		if err != nil {
+			return n, err
+		}
+		n += k
+		tail = append(tail, buf[max(0, k-200):k]...)
+		tail = tail[max(0, len(tail)-200):]
+		if !bytes.HasSuffix(tail, []byte("\r\n")) {
+			continue
+		}
+		last := tail[bytes.LastIndexByte(tail[:len(tail)-2], '\n')+1:]
+		if bytes.HasPrefix(last, []byte(tag+" OK")) {
+			return n, nil
+		}
+		if bytes.HasPrefix(last, []byte(tag+" ")) || bytes.HasPrefix(last, []byte("* BYE")) {
+			return n, fmt.Errorf("imap: %q was answered with %q", command, bytes.TrimSpace(last))
+		}
+	}
+}
+
+// append uploads a message.
+func (c *imapClient) append(mailbox string, message []byte) error {
+	if err := c.say(fmt.Sprintf("p APPEND %s {%d}\r\n", mailbox, len(message)), "+"); err != nil {
+		return err
+	}
+	return c.say(string(message)+"\r\n", "p OK")
 }
 
 // setFlag marks the first message of a folder as read.

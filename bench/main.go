@@ -37,9 +37,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.DurationVar(&b.time, "time", 4*time.Second, "how long each load is kept up")
 	flags.IntVar(&b.connections, "connections", 20, "connections kept open")
 	flags.IntVar(&b.backlog, "backlog", 3000, "bulk messages that an urgent one has to pass")
+	flags.IntVar(&b.mails, "mails", 10_000, "messages in a mailbox that is read beside Dovecot")
+	flags.IntVar(&b.entries, "entries", 100_000, "messages in a folder that is read alone")
 	flags.IntVar(&b.reactions, "reactions", 50, "bounces and changes of state to react to")
 	sizes := flags.String("sizes", "2,4,50,500", "sizes of messages, in KB")
-	only := flags.String("only", "accept,forward,priority,reaction", "what is measured")
+	only := flags.String("only", "accept,forward,priority,reaction,mailbox,folder", "what is measured")
 	flags.IntVar(&b.workers, "workers", 0, "messages the gateway sends at the same time; 0: its default")
 	flags.StringVar(&b.profile, "profile", "", "write CPU profiles of the gateway to this directory")
 	flags.StringVar(&b.program, "gateway", "", "measure this program instead of building one from this tree")
@@ -84,6 +86,8 @@ type bench struct {
 	sizes       []int
 	backlog     int
 	reactions   int
+	mails       int
+	entries     int
 	workers     int
 	profile     string
 
@@ -103,6 +107,7 @@ func (b *bench) run(ctx context.Context, only []string) error {
 	}
 	cases := map[string]func(context.Context) error{
 		"accept": b.accept, "forward": b.forward, "priority": b.priority, "reaction": b.reaction,
+		"mailbox": b.mailbox, "folder": b.folder,
 	}
 	for _, name := range only {
 		measure := cases[name]

@@ -163,7 +163,12 @@ func (s *memory) Tick(context.Context, int) (time.Time, []Record, error) {
 func (s *memory) Tasks(context.Context, int) ([]Task, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.tasks), nil
+	tasks := slices.Clone(s.tasks)
+	for i := range tasks {
+		t := &tasks[i]
+		t.Delivery, t.Chain = s.deliveries[t.Delivery.ID-1], s.chain(t.Recipient.ID)
+	}
+	return tasks, nil
 }
 
 func (s *memory) Ready() <-chan struct{} { return s.ready }

@@ -125,7 +125,7 @@ func TestAllFailedIsReported(t *testing.T) {
 			t.Fatalf("alice has %d notices", n)
 		}
 		mail, _ := seals{}.Unwrap(SealedMail+"alice", g.boxes["alice"][0].Sealed)
-		for _, want := range []string{"report-type=delivery-status", "Final-Recipient: rfc822; x@refuse.test", "Action: failed", "550 no such user", "Auto-Submitted: auto-replied", "Subject: Hello"} {
+		for _, want := range []string{"report-type=delivery-status", "Final-Recipient: rfc822; x@refuse.test", "Action: failed", "550 5.1.1 no such user", "Auto-Submitted: auto-replied", "Subject: Hello"} {
 			if !strings.Contains(string(mail), want) {
 				t.Errorf("the notice lacks %q:\n%s", want, mail)
 			}

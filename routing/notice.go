@@ -21,6 +21,8 @@ func (r *Runner) writeNotices(ctx context.Context) error {
 		return fmt.Errorf("read tasks: %w", err)
 	}
 	var faults []error
+	tasks, overtaken := sift(tasks)
+	faults = append(faults, r.forget(ctx, overtaken))
 	for _, about := range collect(tasks) {
 		err := r.notice(ctx, about)
 		switch {
@@ -36,6 +38,23 @@ func (r *Runner) writeNotices(ctx context.Context) error {
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// sift takes out what the world has overtaken since it was ordered: nobody is told that
+// he has to wait for what has failed or gone since, nor that something arrived that has
+// come back since.
+func sift(tasks []Task) (timely []Task, overtaken []*Task) {
+	for i := range tasks {
+		t := &tasks[i]
+		d := &t.Delivery
+		waits := d.State == Queued || d.State == Sending || d.State == Held || lateAway(d)
+		if t.Kind == ToldDelayed && !waits || t.Kind == ToldDelivered && !d.State.Left() {
+			overtaken = append(overtaken, t)
+			continue
+		}
+		timely = append(timely, *t)
+	}
+	return timely, overtaken
 }
 
 // errUnwritable is what is wrong with a notice that no second try can mend.
@@ -110,7 +129,7 @@ func (r *Runner) notice(ctx context.Context, tasks []*Task) error {
 
 func (r *Runner) forget(ctx context.Context, tasks []*Task) error {
 	for _, t := range tasks {
-		if err := r.Post.Forget(ctx, t.ID); err != nil {
+		if err := r.Post.Forget(ctx, t.ID); err != nil && !errors.Is(err, ErrNotFound) {
 			return fmt.Errorf("forget a notice: %w", err)
 		}
 	}

@@ -370,3 +370,61 @@ print('; '.join('%s %s %s' % (g['Action'], g['Final-Recipient'].split(';')[1].st
 		}
 	})
 }
+
+// What the world has overtaken is told to nobody: that something has to be waited for
+// which has failed since, or arrived; or that something arrived which has come back.
+func TestNoticesThatWereOvertaken(t *testing.T) {
+	refused := Event{Kind: EventAttempt, Attempt: 2, Outcome: Outcome{Verdict: Refused, Status: notFound}}
+	deferred := Event{Kind: EventAttempt, Attempt: 2, Outcome: Outcome{Verdict: Deferred}}
+	for _, tt := range []struct {
+		name   string
+		fields string
+		then   []Event
+		want   string
+	}{
+		{"late", "", []Event{deferred}, "delayed x@ok.test"},
+		{"late, and failed since", "Postern-Alternate: y@ok.test\n", []Event{refused}, ""},
+		{"late, and the last to fail", "", []Event{refused}, "failed x@ok.test 5.1.1"},
+		{"late, and recalled since", "", []Event{{Kind: EventCancel}}, ""},
+		{"late, and taken since", "", []Event{{Kind: EventAttempt, Attempt: 2, Outcome: Outcome{Verdict: Sent, DSN: true}}}, ""},
+		{"late, and delivered since", "", []Event{{Kind: EventAttempt, Attempt: 2, Outcome: Outcome{Verdict: Sent, DSN: true}},
+			{Kind: EventConfirmed, Attempt: 2}}, "delivered x@ok.test 2.0.0"},
+		{"delivered, and come back since", "", []Event{{Kind: EventAttempt, Attempt: 2, Outcome: Outcome{Verdict: Sent, DSN: true}},
+			{Kind: EventConfirmed, Attempt: 2}, {Kind: EventBounced, Attempt: 2, Outcome: refused.Outcome}}, "failed x@ok.test 5.1.1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newGateway(t)
+				g.send(t, func(s *Submission) { s.To[0].Notify = NotifySuccess | NotifyFailure | NotifyDelay }, "alice@gw.test", "Subject: S\n"+tt.fields+"\nBody\n", "x@ok.test")
+				// Nobody writes notices meanwhile.
+				claim := func() {
+					if jobs, err := g.Claim(t.Context(), 1, time.Now().Add(time.Hour)); err != nil || len(jobs) != 1 {
+						t.Fatalf("claimed %d, %v", len(jobs), err)
+					}
+				}
+				claim()
+				first := deferred
+				first.Attempt = 1
+				events := append([]Event{first}, tt.then...)
+				for i, e := range events {
+					if _, err := g.Apply(t.Context(), 1, e); err != nil {
+						t.Fatal(err)
+					}
+					if i == 0 {
+						time.Sleep(31 * time.Minute)
+						if _, _, err := g.Tick(t.Context(), 9); err != nil {
+							t.Fatal(err)
+						}
+						claim()
+					}
+				}
+				if err := g.runner.writeNotices(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if got := strings.Join(g.told(t, "alice"), ", "); got != tt.want || len(g.tasks) != 0 {
+					t.Errorf("told %q, want %q; %d tasks are left", got, tt.want, len(g.tasks))
+				}
+			})
+		})
+	}
+}

@@ -149,6 +149,9 @@ func diagnostic(o Outcome) string {
 	switch {
 	case text == "":
 		return ""
+	case o.Code != 0 && int(o.Status.Class) == o.Code/100 && (o.Status.Subject != 0 || o.Status.Detail != 0):
+		// RFC 2034 section 4: it stood at the start of the text.
+		return fmt.Sprintf("smtp; %d %s %s", o.Code, o.Status, text)
 	case o.Code != 0:
 		return fmt.Sprintf("smtp; %d %s", o.Code, text)
 	case o.Phase == phaseReport:

@@ -98,10 +98,14 @@ func (p *planner) warn(d *Delivery) {
 // passDelay passes on what a next server reports of its own queue. It told us, for
 // the return path of the copy is ours, and so it did not tell the sender.
 func (p *planner) passDelay(d *Delivery) {
-	late := d.State == Relayed && d.Last.Phase == phaseReport && d.Last.Status.Class == 4
-	if late && p.wants(NotifyDelay) && (p.r.Notify != 0 || d.Terms.Warn > 0) {
+	if lateAway(d) && p.wants(NotifyDelay) && (p.r.Notify != 0 || d.Terms.Warn > 0) {
 		p.tell(d, ToldDelayed, Order{})
 	}
+}
+
+// lateAway reports whether a next server has said that d is late with it.
+func lateAway(d *Delivery) bool {
+	return d.State == Relayed && d.Last.Phase == phaseReport && d.Last.Status.Class == 4
 }
 
 // succeed tells the sender who asked for it that a delivery arrived, or that it

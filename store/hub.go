@@ -43,6 +43,10 @@ func (db *DB) Watch(account string) (changed <-chan struct{}, stop func()) {
 // or an earlier look at a chain.
 func (db *DB) Ready() <-chan struct{} { return db.hub.ready }
 
+// LookAgain signals Ready though nothing was committed: the clock was set, so that something
+// may have come to be due.
+func (db *DB) LookAgain() { db.hub.signalReady() }
+
 func (h *hub) signalReady() { signal(h.ready) }
 
 func (h *hub) signal(accounts []string) {

@@ -29,6 +29,7 @@ type gateway struct {
 	db     *store.DB
 	certs  *certificates // nil: no TLS
 	policy *routing.Config
+	clock  *clock
 	log    *slog.Logger
 
 	metrics   *metrics
@@ -44,10 +45,10 @@ type boundListener struct {
 }
 
 // openGateway makes ready all that a gateway needs but the network: the data
-// directory, the keys and the database. shown, if not nil, is given every event of
-// this process after its commit.
-func openGateway(ctx context.Context, c *Config, log *slog.Logger, shown func([]routing.Record)) (*gateway, error) {
-	g := &gateway{config: c, dir: dataDir(resolve(c.dir, c.Data)), policy: c.policy(), log: log, metrics: newMetrics()}
+// directory, the keys and the database. It lives in the time of clock. shown, if not
+// nil, is given every event of this process after its commit.
+func openGateway(ctx context.Context, c *Config, clock *clock, log *slog.Logger, shown func([]routing.Record)) (*gateway, error) {
+	g := &gateway{config: c, dir: dataDir(resolve(c.dir, c.Data)), policy: c.policy(), clock: clock, log: log, metrics: newMetrics()}
 	if err := g.open(ctx, shown); err != nil {
 		return nil, errors.Join(err, g.close())
 	}
@@ -80,7 +81,10 @@ func (g *gateway) open(ctx context.Context, shown func([]routing.Record)) (err e
 			shown(records)
 		}
 	}
-	g.db, err = store.Open(ctx, store.Options{Path: string(g.dir), Now: time.Now, Announce: announce, Log: g.log})
+	g.db, err = store.Open(ctx, store.Options{Path: string(g.dir), Now: g.clock.now, Announce: announce, Log: g.log})
+	if err == nil {
+		g.clock.whenTurned(g.db.LookAgain)
+	}
 	return err
 }
 
@@ -144,33 +148,34 @@ func (g *gateway) run(ctx context.Context, setup func(context.Context) error) er
 
 // serve runs the servers and the runner until ctx ends.
 func (g *gateway) serve(ctx context.Context) error {
+	now := g.clock.now
 	client, err := g.relay()
 	if err != nil {
 		return err
 	}
-	sealer, own, err := g.keys.sealers(rand.Reader, time.Now)
+	sealer, own, err := g.keys.sealers(rand.Reader, now)
 	if err != nil {
 		return err
 	}
 	for _, fault := range g.config.checkAccountKeys(own) {
 		g.log.Warn(fault)
 	}
-	finder := g.config.finder(g.db, sealer, g.log)
+	finder := g.config.finder(g.db, sealer, now, g.log)
 	watch, err := newKeyWatch(g)
 	if err != nil {
 		return err
 	}
 	runner := &routing.Runner{Queue: g.db, Post: g.db, Ledger: g.db, Keys: finder, Sealer: sealer, Vault: g.keys.spool, Relay: client,
-		Tokens: g.keys.tokens, Config: g.policy, Now: time.Now, Rand: rand.Reader, Log: g.log, Workers: g.config.Relay.Workers,
+		Tokens: g.keys.tokens, Config: g.policy, Now: now, Rand: rand.Reader, Log: g.log, Workers: g.config.Relay.Workers,
 		Signers: own}
 	gate := &routing.Gate{Config: g.policy, Ledger: g.db, Sealer: sealer, Vault: g.keys.spool, Keys: finder, Tokens: g.keys.tokens,
-		Now: time.Now, Rand: rand.Reader, Log: g.log, Signers: own, Autocrypt: g.config.autocrypt(own, time.Now), Own: finder}
-	reports := &routing.Reports{Chains: g.db, Vault: g.keys.spool, Tokens: g.keys.tokens, Now: time.Now, Log: g.log, Forward: runner.Forward}
+		Now: now, Rand: rand.Reader, Log: g.log, Signers: own, Autocrypt: g.config.autocrypt(own, now), Own: finder}
+	reports := &routing.Reports{Chains: g.db, Vault: g.keys.spool, Tokens: g.keys.tokens, Now: now, Log: g.log, Forward: runner.Forward}
 	gate.Replies = reports
 	logins := &routing.Logins{Accounts: g.db, Now: time.Now, Rand: rand.Reader}
 	imap := &imapd.Server{TLS: g.tlsConfig(), Auth: logins, Mailboxes: g.db, Messages: g.db, Mover: g.db, Status: g.db, Commander: g.db,
 		Watcher: g.db, Vault: g.keys.spool, Location: g.policy.Location, Now: time.Now, Log: g.log, Limits: g.imapLimits()}
-	submit := timedSubmitter{gate, g.metrics.accept}
+	submit := timedSubmitter{gate, now, g.metrics.accept}
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return runner.Run(ctx) })

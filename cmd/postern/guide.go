@@ -121,6 +121,17 @@ Try it, in another terminal
   printf '%s\r\n' 'HELO panel' 'MAIL FROM:<panel@postern.test>' 'RCPT TO:<ops@postern.test>' DATA \
     'Subject: [!flash] Gate 2 is open' '' 'It is.' . QUIT | nc -q 2 127.0.0.1 {{.Port "device"}}
 
+  # A chain with every trigger, and the clock that drives it: the folders follow each turn.
+  swaks --server 127.0.0.1:{{.Port "submission"}} -tls -a PLAIN -au alice -ap {{.Password "alice"}} \
+    -f alice@postern.test -t lab@defer.test --h-Subject 'Result 4711' --body 'Call back.' \
+    --h-Postern-Goal acked --h-Postern-On-Failure 'transient=retry(1d)' \
+    --add-header 'Postern-Alternate: ward@ok.test; on=unsent; after=10m' \
+    --add-header 'Postern-Alternate: ops@postern.test; on=undelivered; after=20m' \
+    --add-header 'Postern-Alternate: doctor@reads.test; on=unread; after=30m' \
+    --add-header 'Postern-Alternate: chief@bounce.test; on=unacked; after=40m' \
+    --add-header 'Postern-Alternate: night@acks.test; on=fail'
+  for turn in 10m 20m 30m 40m; do curl -sX POST http://{{.World}}/clock/$turn; sleep 5; done
+
   # defer.test defers until it is told otherwise:
   curl -X POST http://{{.World}}/defer.test/takes
 

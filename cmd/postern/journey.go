@@ -66,7 +66,7 @@ func eventWords(r *routing.Record) string {
 	case routing.EventClose:
 		return "closed: no more reports are waited for"
 	case routing.EventTold:
-		return "notice written: " + toldText(r.Told)
+		return "notice due: " + toldText(r.Told)
 	case routing.EventDismiss:
 		return "taken off the view"
 	case routing.EventNote:

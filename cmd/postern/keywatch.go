@@ -19,8 +19,8 @@ import (
 )
 
 // finder finds keys: on file, and on the web as the configuration says.
-func (c *Config) finder(db *store.DB, sealer *pgp.Sealer, log *slog.Logger) *keyring.Finder {
-	f := &keyring.Finder{Ring: db, Usable: sealer.Usable, Now: time.Now, Log: log}
+func (c *Config) finder(db *store.DB, sealer *pgp.Sealer, now func() time.Time, log *slog.Logger) *keyring.Finder {
+	f := &keyring.Finder{Ring: db, Usable: sealer.Usable, Now: now, Log: log}
 	if c.Keys.Directory {
 		f.Web = c.discovery()
 	}
@@ -63,7 +63,7 @@ type keyWatch struct {
 }
 
 func newKeyWatch(g *gateway) (*keyWatch, error) {
-	w := &keyWatch{db: g.db, vault: g.keys.spool, host: g.config.hostname(), warn: time.Duration(g.config.Keys.Warn), tell: g.config.Keys.Tell, now: time.Now, log: g.log,
+	w := &keyWatch{db: g.db, vault: g.keys.spool, host: g.config.hostname(), warn: time.Duration(g.config.Keys.Warn), tell: g.config.Keys.Tell, now: g.clock.now, log: g.log,
 		gauge: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "postern_keys", Help: "Keys of addresses on file, by state; expiring ones will need to be renewed soon."}, []string{"state"})}
 	return w, g.metrics.registry.Register(w.gauge)
 }

@@ -69,12 +69,16 @@ func (a *app) local(ctx context.Context, free bool) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	l := &localWorld{dir: dir, log: log, free: free}
+	clock, err := dir.clock()
+	if err != nil {
+		return err
+	}
+	l := &localWorld{dir: dir, clock: clock, log: log, free: free}
 	if err := l.open(ctx); err != nil {
 		return errors.Join(err, l.close())
 	}
 	show := &shower{out: a.stdout, zone: time.Local, waiting: true}
-	g, err := openGateway(ctx, l.config(), log, show.records)
+	g, err := openGateway(ctx, l.config(), clock, log, show.records)
 	if err != nil {
 		return errors.Join(err, l.close())
 	}
@@ -93,6 +97,7 @@ func (a *app) local(ctx context.Context, free bool) error {
 // localWorld is the surroundings of a local gateway.
 type localWorld struct {
 	dir   dataDir
+	clock *clock
 	log   *slog.Logger
 	free  bool
 	world *mailtest.World
@@ -134,8 +139,9 @@ func (l *localWorld) open(ctx context.Context) (err error) {
 	if l.http, err = l.listen(ctx, worldHTTPPort); err != nil {
 		return err
 	}
-	l.world = &mailtest.World{Gateway: l.addresses()[KindInbound], Dir: l.dir.path("world"), Now: time.Now, Rand: rand.Reader, Log: l.log,
+	l.world = &mailtest.World{Gateway: l.addresses()[KindInbound], Dir: l.dir.path("world"), Now: l.clock.now, Rand: rand.Reader, Log: l.log,
 		TLS: &tls.Config{Certificates: []tls.Certificate{l.cert}, MinVersion: tls.VersionTLS12}}
+	l.clock.whenTurned(l.world.LookAgain)
 	return nil
 }
 
@@ -216,7 +222,7 @@ func (l *localWorld) config() *Config {
 	c.Relay.Smarthosts = []Smarthost{{Host: "127.0.0.1", Port: port, TLS: "starttls"}}
 	for _, name := range priorityNames {
 		c.Levels[name] = Level{Retry: routing.Schedule{{For: 2 * time.Second, Times: 5}, {For: 5 * time.Second}},
-			Patience: Duration(time.Minute), Warn: Duration(20 * time.Second), Expires: Duration(time.Hour), Window: Duration(10 * time.Minute)}
+			Patience: Duration(time.Minute), Warn: Duration(20 * time.Second), Expires: Duration(2 * 24 * time.Hour), Window: Duration(5 * 24 * time.Hour)}
 	}
 	return c
 }
@@ -232,7 +238,7 @@ func (l *localWorld) run(ctx context.Context, g *gateway, ready func([]localAcco
 	defer cancel()
 	defer context.AfterFunc(outside, cancel)() // a world that broke ends the gateway
 	group.Go(func() error { return l.world.Serve(outside, l.smtp) })
-	group.Go(func() error { return serveHTTP(outside, l.http, l.world.Handler()) })
+	group.Go(func() error { return serveHTTP(outside, l.http, l.handler()) })
 	err := g.run(inside, func(ctx context.Context) error {
 		accounts, err := l.populate(ctx, g)
 		if err != nil {
@@ -246,6 +252,14 @@ func (l *localWorld) run(ctx context.Context, g *gateway, ready func([]localAcco
 	})
 	stop()
 	return errors.Join(err, group.Wait())
+}
+
+// handler shows the world and its clock over HTTP, and changes them.
+func (l *localWorld) handler() http.Handler {
+	mux := http.NewServeMux()
+	l.clock.handle(mux)
+	mux.Handle("/", l.world.Handler())
+	return mux
 }
 
 // serveHTTP serves h until ctx ends.

@@ -87,15 +87,18 @@ func (d *depth) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// timedSubmitter measures how long submissions take.
+// timedSubmitter dates submissions by the gateway's clock, and measures how long they
+// take.
 type timedSubmitter struct {
 	smtpd.Submitter
+	now     func() time.Time
 	seconds *prometheus.HistogramVec
 }
 
 // Submit is a smtpd.Submitter's.
 func (t timedSubmitter) Submit(ctx context.Context, s *routing.Submission) (routing.Receipt, error) {
 	begin := time.Now()
+	s.At = t.now()
 	receipt, err := t.Submitter.Submit(ctx, s)
 	answer := "accepted"
 	if _, refused := errors.AsType[*routing.Refusal](err); refused {

@@ -16,8 +16,9 @@ import (
 // No command opens what is sealed, so that none needs the spool key: where that is a
 // credential, the gateway alone has it.
 type opened struct {
-	dir dataDir
-	db  *store.DB
+	dir   dataDir
+	db    *store.DB
+	clock *clock // the gateway's
 }
 
 // directory is the data directory of this run: that of --data, which must hold a
@@ -48,9 +49,12 @@ func (a *app) withStore(ctx context.Context, do func(*opened) error) error {
 		return err
 	}
 	o := &opened{dir: dir}
+	if o.clock, err = dir.clock(); err != nil {
+		return err
+	}
 	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	// A running gateway has checked the whole file; a short command need not.
-	if o.db, err = store.Open(ctx, store.Options{Path: string(dir), Now: time.Now, Log: log, Unchecked: true}); err != nil {
+	if o.db, err = store.Open(ctx, store.Options{Path: string(dir), Now: o.clock.now, Log: log, Unchecked: true}); err != nil {
 		return err
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))

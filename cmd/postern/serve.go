@@ -39,7 +39,7 @@ func (a *app) serve(ctx context.Context) error {
 		return err
 	}
 	log := newLog(c.Log, a.stderr)
-	g, err := openGateway(ctx, c, log, func(records []routing.Record) { logEvents(log, records) })
+	g, err := openGateway(ctx, c, new(clock), log, func(records []routing.Record) { logEvents(log, records) })
 	if err != nil {
 		return err
 	}

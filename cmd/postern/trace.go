@@ -34,9 +34,9 @@ Postern-Id of each copy.`,
 					return named("message", args[0], err)
 				}
 				if asJSON {
-					return a.printJSON(newJourney(j, time.Now()))
+					return a.printJSON(newJourney(j, o.clock.now()))
 				}
-				return printJourney(a.stdout, j, time.Now(), time.Local)
+				return printJourney(a.stdout, j, o.clock.now(), time.Local)
 			})
 		},
 	}
@@ -224,7 +224,7 @@ func (a *app) listQueue(ctx context.Context, o *opened, filter store.Filter, asJ
 		a.printf("nothing waits\n")
 		return nil
 	}
-	now := time.Now()
+	now := o.clock.now()
 	tw := tabwriter.NewWriter(a.stdout, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(tw, "DELIVERY\tMESSAGE\tPRIORITY\tTO\tSTATE\tTRIES\t")
 	for i := range deliveries {
@@ -285,7 +285,7 @@ func (a *app) steer(ctx context.Context, o *opened, s steering, id string) error
 	done := 0
 	for _, d := range deliveries {
 		// What does not fit would be recorded, and help nobody.
-		if _, fits := routing.Next(d, event, time.Now()); !fits || s.applies != nil && !s.applies(d.State) {
+		if _, fits := routing.Next(d, event, o.clock.now()); !fits || s.applies != nil && !s.applies(d.State) {
 			continue
 		}
 		records, err := o.db.Apply(ctx, d.ID, event)

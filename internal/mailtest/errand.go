@@ -33,6 +33,15 @@ func (w *World) send(e errand) {
 	w.begin()
 	w.errands = append(w.errands, e)
 	w.mu.Unlock()
+	w.LookAgain()
+}
+
+// LookAgain has the world look at once for what it has to return: Now may have been
+// set.
+func (w *World) LookAgain() {
+	w.mu.Lock()
+	w.begin()
+	w.mu.Unlock()
 	select {
 	case w.incoming <- struct{}{}:
 	default:

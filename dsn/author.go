@@ -13,7 +13,8 @@ import (
 var daemonNames = set("mailer-daemon", "mailerdaemon", "mailer_daemon", "mail-daemon", "maildaemon", "mdaemon", "mail.daemon", "daemon",
 	"postmaster", "mail-delivery", "mailsystem", "mail-system", "mailadmin", "bounce", "bounces", "bounce-notification", "microsoftexchange",
 	"mailerdaemon-notification", "postoffice", "post_master", "post-master", "mail_daemon", "maildelivery", "mailer", "mailserver", "mail-server",
-	"mdaemon-notification", "imail", "double-bounce", "notificationrecipients")
+	"mdaemon-notification", "imail", "double-bounce", "notificationrecipients", "ndr", "ndn", "non-delivery", "nondelivery", "undeliverable", "undelivered",
+	"mailmaster", "mail-bounce", "mailbounce", "bounce-handler", "delivery-notification", "mail-notification", "smtp-daemon", "smtpd")
 
 // daemonPhrases begin display names that mail servers write under.
 var daemonPhrases = []string{"mail delivery", "mailer-daemon", "mailer daemon", "mail system", "internet mail delivery", "postmaster",
@@ -23,6 +24,9 @@ var daemonPhrases = []string{"mail delivery", "mailer-daemon", "mailer daemon", 
 
 // daemon reports whether a mail server wrote the message.
 func (d *document) daemon() bool {
+	if d.nobody() {
+		return true
+	}
 	for _, name := range []string{"From", "Sender"} {
 		from := d.header.Get(name)
 		for _, m := range message.Addresses(from) {
@@ -38,6 +42,11 @@ func (d *document) daemon() bool {
 		}
 	}
 	return false
+}
+
+// nobody reports whether the From is a null address, which only servers write.
+func (d *document) nobody() bool {
+	return strings.HasSuffix(strings.TrimSpace(d.header.Get("From")), "<>")
 }
 
 // nullPath reports whether the message came with a null return path, or with that of
@@ -136,6 +145,12 @@ func (d *document) saysAbsent() bool {
 // challengeSigns are in messages that want a person to prove that they are one.
 var challengeSigns = []string{"x-tmda", "x-spamarrest", "x-boxbe", "x-challenge"}
 
+// challengeWords are in the first words of such messages.
+var challengeWords = []string{"has been waitlisted", "was waitlisted", "guest list", "not pre-approved", "approved senders", "senders i have approved", "allowed list", "account is protected by", "mailbox is protected by",
+	"to be added to my list", "add yourself to my", "verify that you are", "you are a human", "you are human", "you are a real person", "prove that you", "here to deliver your message", "challenge/response", "challenge-response",
+	"reply to this message to confirm", "until you confirm", "awaiting your confirmation", "one-time confirmation", "unconfirmed sender", "is being held until", "is being held because", "message is on hold", "being held for approval",
+	"authenticate yourself", "unverified sender", "whitelist yourself"}
+
 // challenges reports whether the message asks its reader to confirm something before
 // it lets a message pass.
 func (d *document) challenges() bool {
@@ -144,8 +159,14 @@ func (d *document) challenges() bool {
 			return true
 		}
 	}
+	if d.daemon() {
+		return false
+	}
+	if contains(d.lower[:min(len(d.lower), 4*maxExcerpt)], challengeWords) {
+		return true
+	}
 	// A bounce has the subject of what it returns.
-	return !d.daemon() && d.hasSubject([]string{"please confirm", "confirm your message", "confirmation required", "verification required", "sender verification",
+	return !beginsWith(strings.ToLower(d.subject()), failureSubjects) && d.hasSubject([]string{"please confirm", "confirm your message", "confirmation required", "verification required", "sender verification",
 		"verify your message", "requires verification", "verify#", "[boxbe]", "spam arrest", "spamarrest", "awaits moderator approval", "awaiting moderator",
 		"confirm your email", "confirmation request", "authenticate your message", "message requires confirmation", "mail verification"})
 }

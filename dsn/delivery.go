@@ -26,7 +26,7 @@ var receiptFields = set("reporting-ua", "mdn-gateway", "original-recipient", "fi
 // has one as an attachment is somebody's mail: one who asks what it means.
 func readStatus(d *document) (Report, bool) {
 	alone := len(d.leaves) == 1 && d.leaves[0].media == "message/delivery-status"
-	if !d.report && !d.machine() && !alone {
+	if !d.report && !d.machine() && !alone || d.challenges() {
 		return Report{}, false
 	}
 	l := d.find("message/delivery-status", "message/global-delivery-status", "message/xdelivery-status", "message/delivery_status")
@@ -81,8 +81,33 @@ func statusReport(body []byte, d *document) (Report, bool) {
 	if len(r.Recipients) == 0 {
 		return Report{}, false
 	}
+	if len(r.Recipients) == 1 {
+		d.refine(&r.Recipients[0])
+	}
 	r.Kind = r.Overall().Kind
 	return r, true
+}
+
+// refine looks for the status of a report's only recipient in the words for people,
+// where the part for programs says no more than that it failed.
+func (d *document) refine(r *Recipient) {
+	if r.Kind != KindFailed && r.Kind != KindDelayed || r.Status.Subject != 0 || r.Status.Detail != 0 {
+		return
+	}
+	told, code, _ := FindStatus(d.words)
+	if !r.Status.IsZero() && (told.Class != r.Status.Class || code/100 != int(r.Status.Class)) {
+		told, code = Status{}, 0
+	}
+	if r.Code == 0 {
+		r.Code = code
+	}
+	worded := byWords(d.words, r.Status.Class)
+	for _, s := range []Status{told, worded, ByCode(code)} {
+		if s.Subject != 0 || s.Detail != 0 {
+			r.Status = s
+			return
+		}
+	}
 }
 
 // statusFields reads fields in groups. The first map holds the fields of the message,
@@ -191,6 +216,8 @@ func actionKind(action string, s Status, d *document) Kind {
 		return KindDelayed
 	case action == "" && s.Class == 4:
 		return KindFailed
+	case kind == KindUnknown && s.Class == 5: // "error", or the word in another language
+		return KindFailed
 	case severity[kind] < severity[KindDelayed] && s.Class == 5:
 		return KindUnknown
 	}
@@ -208,7 +235,7 @@ func bestStatus(kind Kind, given, told Status, code int, text string) Status {
 	if exact(given) && given.Detail != 0 {
 		return given
 	}
-	for _, s := range []Status{told, given, byWords(text, max(given.Class, told.Class, uint8(code/100))), ByCode(code)} {
+	for _, s := range []Status{told, given, byReply(text, max(given.Class, told.Class, uint8(code/100))), ByCode(code)} {
 		if fits(s) && exact(s) {
 			return s
 		}

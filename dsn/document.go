@@ -40,7 +40,7 @@ type leaf struct {
 
 // open takes raw apart. It reads a bounded part of it, in time linear in that.
 func open(raw []byte) *document {
-	head, body := message.Split(bytes.TrimLeft(normalize(raw), "\n"))
+	head, body := message.Split(bytes.TrimLeft(normalize(raw), " \t\n"))
 	d := &document{header: parseHeader(head)}
 	d.walk(d.header, body, 0)
 	d.words, d.returned = cutReturned(d.text())

@@ -21,7 +21,8 @@ type family struct {
 // at; one that answers for somebody may quote whatever it likes.
 func words(f family) func(*document) (Report, bool) {
 	return func(d *document) (Report, bool) {
-		if !d.machine() && !d.header.Has("X-Failed-Recipients") || d.answersByItself() || d.challenges() || !contains(d.lower, f.signs) {
+		known := d.machine() || d.header.Has("X-Failed-Recipients") || d.opensWith(f.signs)
+		if !known || d.answersByItself() || d.challenges() || !contains(d.lower, f.signs) {
 			return Report{}, false
 		}
 		switch {
@@ -36,6 +37,14 @@ func words(f family) func(*document) (Report, bool) {
 		}
 		return Report{}, false
 	}
+}
+
+// opensWith reports whether the message has a bounce's subject, and a server's words
+// right at its start: who forwards a bounce writes before it, or a subject of a
+// forward.
+func (d *document) opensWith(signs []string) bool {
+	const start = 160
+	return d.hasSubject(bounceSubjects) && !d.answered() && contains(d.lower[:min(len(d.lower), start)], signs)
 }
 
 // tell fills in a report of words: for each recipient that read finds, or for one

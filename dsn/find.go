@@ -109,7 +109,7 @@ var replyCodes = map[int]bool{421: true, 422: true, 431: true, 432: true, 441: t
 	550: true, 551: true, 552: true, 553: true, 554: true, 555: true, 556: true, 557: true, 560: true, 570: true, 571: true, 573: true}
 
 // units follow numbers that count something.
-var units = set("second", "seconds", "minute", "minutes", "hour", "hours", "day", "days", "byte", "bytes", "kb", "mb", "k", "m",
+var units = set("second", "seconds", "minute", "minutes", "hour", "hours", "day", "days", "byte", "bytes", "kb", "mb", "k", "m", "KB", "MB", "Bytes", "Kbytes", "Mbytes",
 	"kilobytes", "megabytes", "recipient", "recipients", "message", "messages", "times", "users", "connections", "%", "characters", "lines")
 
 // findReply returns the first SMTP reply code of the class of s, or of any class of
@@ -117,7 +117,7 @@ var units = set("second", "seconds", "minute", "minutes", "hour", "hours", "day"
 func findReply(text string, s Status) int {
 	for _, m := range replyPattern.FindAllStringSubmatch(text, maxCodes) {
 		code, _ := strconv.Atoi(m[1])
-		if replyCodes[code] && (s.IsZero() || code/100 == int(s.Class)) && !units[strings.ToLower(strings.Trim(m[2], ".,;:)"))] {
+		if replyCodes[code] && (s.IsZero() || code/100 == int(s.Class)) && !units[strings.Trim(m[2], ".,;:)")] {
 			return code
 		}
 	}
@@ -162,58 +162,4 @@ var codeStatus = map[int]Status{
 	555: {5, 5, 4},
 	556: {5, 1, 10}, // RFC 7504 section 4, RFC 7505 section 4
 	571: {5, 7, 1},
-}
-
-// phrases are what people's words say of a status, in lower case; the first that is
-// found counts. They are only asked where no number says more.
-var phrases = []struct {
-	words  []string
-	status Status
-}{
-	{[]string{"mailbox full", "mailbox is full", "mailbox quota", "over quota", "quota exceeded", "exceeded storage", "insufficient space",
-		"disk quota", "is over its quota", "out of storage", "mailbox has exceeded", "not enough space", "over quota", "overquota", "folder is full",
-		"mailfolder is full", "mailbox exceeds", "exceeded the local limit", "exceeds allowed size", "exceeded his", "insufficient disk", "insufficient system storage",
-		"storage limit", "no space left", "inbox is full", "quota violation", "mail box is full", "mailbox size limit", "quota full", "maildir over", "mailbox exceeded", "full mailbox", "account is full"}, Status{5, 2, 2}},
-	{[]string{"message too large", "message is too large", "message size exceeds", "size exceeds", "exceeds size limit", "too big", "size limit exceeded", "exceeds fixed maximum message size", "exceeds maximum", "message size limit", "maximum message size",
-		"larger than the", "exceeded maximum size", "message too long", "message too big", "exceeds the maximum", "size limit for"}, Status{5, 3, 4}},
-	{[]string{"account disabled", "account has been disabled", "mailbox disabled", "account is disabled", "mailbox inactive", "account inactive",
-		"account has been suspended", "user suspended", "account is locked", "account expired", "account suspended", "account is suspended", "account blocked", "mailbox is disabled",
-		"mailbox is inactive", "account is inactive", "user is disabled", "inactive user", "account is not active", "mailbox unavailable or access denied", "account that you tried to reach is disabled", "temporarily suspended", "mailbox is blocked", "mailbox locked"}, Status{5, 2, 1}},
-	{[]string{"user unknown", "unknown user", "no such user", "user not found", "unknown recipient", "recipient unknown", "recipient not found",
-		"no mailbox here", "no such mailbox", "no such recipient", "mailbox not found", "unknown local part", "unknown mailbox", "invalid recipient",
-		"user doesn't have", "not our customer", "unrouteable address", "address does not exist", "account does not exist", "user does not exist",
-		"mailbox does not exist", "unknown address", "does not like recipient", "name is not recognized", "not listed in", "user not known", "not known at",
-		"invalid user", "no valid recipients", "invalid receiver", "invalid address", "invalid mailbox", "invalid recipient", "no user named", "unknown recipient", "does not exist here", "not exist here",
-		"no such address", "no such account", "no such person", "no user here", "isn't here", "user doesn't exist", "doesn't exist", "mailbox doesn't exist", "no longer valid", "addressee unknown",
-		"recipient address rejected: user", "unable to find recipient", "recipient does not exist", "recipnotfound", "recipientnotfound", "user_unknown", "unknown_user", "non-existent user", "nonexistent user",
-		"no account by", "no mailbox by", "undeliverable address", "no such local user", "unknown local user", "not a valid mailbox", "not a valid user", "not a known user", "is unknown", "address unknown",
-		"email address could not be found", "address couldn't be found", "mail address is invalid", "utente sconosciuto", "usuario desconocido", "unbekannter benutzer", "empfänger unbekannt", "utilisateur inconnu",
-		"no existe", "n'existe pas", "non esiste", "existiert nicht", "existe nicht", "invalid final delivery userid", "não existe", "bestaat niet", "не существует", "konnte nicht gefunden werden", "introuvable", "пользователь не найден", "нет такого пользователя", "不存在", "リストにありません", "user invalid", "bad destination mailbox", "invalid phone number", "mailbox not available", "mailbox unavailable"}, Status{5, 1, 1}},
-	{[]string{"host not found", "host unknown", "unknown host", "name service error", "domain not found", "no such domain", "unrouteable mail domain",
-		"couldn't find any host", "domain does not exist", "cannot find your hostname", "bad destination system", "dns error", "no mx record", "unable to look up", "unable to resolve", "invalid domain", "bad domain", "domain isn't", "domain lookup failed", "could not find a gateway", "illegal host/domain name", "nxdomain", "host or domain name not found", "unrouteable domain"}, Status{5, 1, 2}},
-	{[]string{"too many hops", "mail loop", "routing loop", "loops back to myself", "mail forwarding loop", "loop detected", "hop count", "looping", "routing loop"}, Status{5, 4, 6}},
-	{[]string{"retry timeout exceeded", "retry time not reached", "delivery time expired", "message expired", "queue too long", "in the queue too long",
-		"could not be delivered for more than", "maximum queue time", "maximum delivery attempts", "too many delivery attempts", "too many attempts", "been in the queue"}, Status{4, 4, 7}},
-	{[]string{"connection timed out", "operation timed out", "connection refused", "no route to host", "network is unreachable",
-		"could not connect", "unable to connect", "connection was refused", "did not respond", "not responding", "connection reset", "couldn't connect", "failed to connect", "unable to establish an smtp connection",
-		"wasn't able to establish an smtp connection", "timed out", "connect to host", "could not contact", "no answer from host", "host is down"}, Status{4, 4, 1}},
-	{[]string{"spam", "blacklist", "blocklist", "blocked using", "dnsbl", "rejected due to policy", "relaying denied", "relay access denied",
-		"not authorized", "access denied", "not permitted", "we do not relay", "relaying not allowed", "relaying prohibited", "unable to relay", "rejected for policy", "policy violation", "policy reasons",
-		"content rejected", "blocked by", "black list", "block list", "virus found", "virus detected", "a virus", "infected", "banned", "mail from ip", "unsolicited", "unwanted messages", "bulk mail", "authentication required", "message rejected", "message refused", "content filter"}, Status{5, 7, 1}},
-}
-
-// byWords returns what the words of a text say. class replaces the class of what was
-// found if it is not 0.
-func byWords(text string, class uint8) Status {
-	text = strings.ToLower(text)
-	for _, p := range phrases {
-		if contains(text, p.words) {
-			s := p.status
-			if class != 0 {
-				s.Class = class
-			}
-			return s
-		}
-	}
-	return Status{}
 }

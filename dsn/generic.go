@@ -46,13 +46,28 @@ func (d *document) bounces() bool {
 		// quoted in English.
 		s, code, _ := FindStatus(d.words)
 		worded := byWords(d.lower, 0).Class == 5
-		return s.Class == 5 && code != 0 || code/100 == 5 && worded || contains(d.lower, failureWords) && (code/100 == 5 || worded)
+		return worded && d.nobody() || s.Class == 5 && code != 0 || code/100 == 5 && worded || contains(d.lower, failureWords) && (code/100 == 5 || worded)
 	case d.nullPath() || d.report || d.header.Has("X-Failed-Recipients"):
 		return titled || contains(d.lower, bounceSigns)
 	}
 	// Gateways and filters write under names of their own, with a return path.
-	return titled && !d.answered() && contains(d.lower, failureWords) &&
-		(contains(d.lower, formSigns) || d.robot() && (!byWords(d.lower, 0).IsZero() || hasReply(d.words)))
+	if !titled || d.answered() || !contains(d.lower, failureWords) {
+		return false
+	}
+	if contains(d.lower, formSigns) {
+		return true
+	}
+	if !d.robot() {
+		return false
+	}
+	return !byWords(d.lower, 0).IsZero() || hasReply(d.words) || contains(d.lower, delayWords) || d.opensAsFailure()
+}
+
+// opensAsFailure reports whether the subject begins with that of a bounce, and the
+// words with those of a failure of somebody's address.
+func (d *document) opensAsFailure() bool {
+	const start = 200
+	return beginsWith(strings.ToLower(d.subject()), failureSubjects) && contains(d.lower[:min(len(d.lower), start)], failureWords) && anyMailbox.MatchString(d.words)
 }
 
 // robot reports whether a program wrote the message, going by the name it goes by.

@@ -3,6 +3,7 @@ package dsn
 import (
 	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"postern/internal/message"
 )
@@ -166,8 +167,20 @@ func readAutoReply(d *document) (Report, bool) {
 	return Report{}, false
 }
 
-// subject returns the subject, decoded.
-func (d *document) subject() string { return oneLine(message.DecodeWords(d.header.Get("Subject"))) }
+// subject returns the subject, decoded. One that is neither encoded nor UTF-8 is in the
+// charset of the text below it.
+func (d *document) subject() string {
+	raw := d.header.Get("Subject")
+	if !utf8.ValidString(raw) {
+		for _, l := range d.leaves {
+			if charset := message.Parameter(l.header.Get("Content-Type"), "charset"); charset != "" {
+				raw = message.DecodeText([]byte(raw), charset)
+				break
+			}
+		}
+	}
+	return oneLine(message.DecodeWords(raw))
+}
 
 // oneLine returns text without line ends, control characters and runs of blanks.
 func oneLine(text string) string { return strings.Join(strings.Fields(message.Plain(text)), " ") }

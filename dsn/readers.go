@@ -43,6 +43,19 @@ func paragraphs(text string) []Recipient {
 // Google, GroupWise, Domino.
 func indented(text string) []Recipient { return below(text, indentedPattern) }
 
+// listed is indented for what stands below a line that says what the list is: Exim may
+// name the sender in the same way above it.
+func listed(text string) []Recipient {
+	if at := listHead.FindStringIndex(text); at != nil {
+		if rcpts := indented(text[at[1]:]); len(rcpts) > 0 {
+			return rcpts
+		}
+	}
+	return indented(text)
+}
+
+var listHead = regexp.MustCompile(`(?i)address(?:\(es\)|es)?[ \t\n]+(?:failed|to which the message has not yet been delivered (?:is|are))[^\n]*:[ \t]*\n`)
+
 // dated reads "address on date" and what stands below it: old Exchange.
 func dated(text string) []Recipient { return below(text, datedPattern) }
 

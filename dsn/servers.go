@@ -4,7 +4,7 @@ package dsn
 // needs more than the words that bounces have in common.
 
 var qmail = family{
-	signs:  []string{"this is the qmail-send program", "this is the deliver program", "i'm afraid i wasn't able to deliver your message to the following"},
+	signs:  []string{"this is the qmail-send program", "this is the deliver program", "i'm afraid i wasn't able to deliver your message to the following", "i'm afraid i wasn't able to deliver the following message"},
 	failed: []string{"permanent error", "wasn't able to deliver", "couldn't be delivered", "unable to deliver", "giving up"},
 	read:   paragraphs,
 }
@@ -14,7 +14,7 @@ var exim = family{
 		"a message that you sent could not be delivered to", "a message that you sent has not yet been delivered to"},
 	failed:  []string{"could not be delivered", "permanent error", "failed:", "not delivered", "invalid address"},
 	delayed: []string{"has not yet been delivered", "message has been frozen", "will continue to attempt", "delivery attempts will continue"},
-	read:    indented,
+	read:    listed,
 }
 
 var postfix = family{

@@ -25,13 +25,13 @@ var bounceSubjects = []string{"undeliver", "non-deliver", "nondeliver", "non del
 	"teslim edilemedi", "iletilemedi", "kézbesíthetetlen", "nem kézbesíthető", "δεν παραδόθηκε", "αδύνατη η παράδοση",
 	"не доставлен", "не было доставлен", "недоставлен", "не может быть доставлен", "невозможно доставить", "ошибка доставки", "возвращ",
 	"配信不能", "配信できません", "送信できません", "配送できません", "送達できません", "配信エラー", "送信エラー", "エラーメール", "未配信", "返送", "戻り",
-	"未达", "退信", "退回", "无法送达", "無法送達", "無法傳遞", "无法投递", "未送达", "投递失败", "发送失败", "반송", "배달되지", "전달되지", "전송 실패", "배달 실패"}
+	"未达", "退信", "退回", "失败", "无法送达", "無法送達", "無法傳遞", "无法投递", "未送达", "投递失败", "发送失败", "반송", "배달되지", "전달되지", "전송 실패", "배달 실패"}
 
 // failureSubjects are those that say it all: the words below them are perhaps in a
 // language that is not known here.
 var failureSubjects = []string{"undeliverable", "undelivered", "non-deliver", "nondeliver", "delivery failure", "delivery failed", "delivery has failed", "failure notice", "mail failure",
 	"returned mail", "returned to sender", "failed delivery", "failed mail", "(failure)", "unzustellbar", "non remis", "mancato recapito", "no entregado", "falha na entrega", "недоставлен",
-	"配信不能", "退信", "user unknown", "error sending"}
+	"配信不能", "退信", "user unknown", "error sending", "邮件发送失败"}
 
 // bounceSigns are in the words of bounces, and of nothing else, so that the subject
 // need not say more.
@@ -44,7 +44,7 @@ var bounceSigns = []string{"trouble delivering your message", "error sending mes
 	"did not receive a copy of your message", "undeliverable address:", "user's mailbox is full:", "email below could not be delivered", "recipients was aborted",
 	"message could not be delivered", "invalid final delivery", "failed recipients --", "encountered delivery problems", "this is the deliver program at", "message not delivered to",
 	"returned mail follows", "unable to deliver mail", "the following addresses had", "message from interscan", "no such user here",
-	"message undeliverable", "mail was undeliverable", "message was undeliverable", "returning message to sender", "returning the message to"}
+	"message undeliverable", "mail was undeliverable", "message was undeliverable", "returning message to sender", "returning the message to", "mail has been returned because", "message has been returned because"}
 
 // formSigns are the headings of forms that no person fills in.
 var formSigns = []string{"failure reasons --", "failed recipients --", "failed addresses follow", "machine generated message from mail service", "message from interscan",
@@ -57,14 +57,14 @@ var failureWords = []string{"could not be delivered", "couldn't be delivered", "
 	"permanent error", "permanent failure", "permanently", "was aborted after", "delivery was aborted", "attempts to deliver", "delivery attempts failed", "fatal error", "delivery error", "delivery problems", "has been rejected", "was rejected", "rejected your message", "rejected recipient",
 	"rejected by", "returned to you", "being returned", "returned to sender", "giving up", "could not be sent", "trouble delivering", "unsuccessful delivery", "error sending message",
 	"has been blocked", "was blocked", "no longer accepts", "mail address is invalid", "address is incorrect", "failure reasons", "not possible to deliver", "was aborted", "did not receive a copy of your message", "list of failed recipients", "failed recipients --", "undeliverable address", "invalid final delivery",
-	"encountered delivery problems", "failed addresses", "permanent delivery", "no such user", "user unknown", "mailbox is full",
+	"encountered delivery problems", "failed addresses", "has been returned because", "permanent delivery", "no such user", "user unknown", "mailbox is full",
 	"nicht zugestellt", "nicht zustellen", "unzustellbar", "fehlgeschlagen", "n'a pas pu", "n'a pas été remis", "n'a pas été distribué", "impossible de", "échec de la remise",
 	"non è stato possibile", "non può essere", "non è stato consegnato", "impossibile", "no se pudo", "no pudo ser", "no se ha podido", "no ha podido", "no puede ser entregado",
 	"não pôde ser", "nao pode ser", "não foi possível", "não foi entregue", "não pode ser entregue", "kon niet worden", "niet worden bezorgd", "kan niet worden",
 	"kunde inte", "går inte att", "kunne ikke", "kan ikke leveres", "ei voitu", "epäonnistui", "nie można", "nie mogła", "nelze doručit", "nebylo možné", "nepodařilo se",
 	"teslim edilem", "iletilemedi", "nem sikerült", "δεν ήταν δυνατ", "не может быть доставлен", "не было доставлен", "не удалось доставить", "невозможно доставить", "не доставлен",
 	"送信できません", "配信できません", "配送できません", "送達できません", "配信に失敗", "送信に失敗", "エラーが発生", "配信不能",
-	"无法投递", "无法送达", "被退回", "投递失败", "发送失败", "未能送达", "無法傳遞", "無法送達", "退信原因", "배달되지", "전달할 수 없", "배달할 수 없"}
+	"无法投递", "无法送达", "无法发送", "被退回", "投递失败", "发送失败", "未能送达", "無法傳遞", "無法送達", "退信原因", "배달되지", "전달할 수 없", "배달할 수 없"}
 
 // delayWords say that it may still be.
 var delayWords = []string{"warning message only", "this is a warning", "just a warning", "advisory-only", "has been postponed", "is only a warning", "not yet been delivered", "not been delivered yet", "not yet delivered", "has been delayed", "is delayed",

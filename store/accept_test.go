@@ -232,7 +232,8 @@ func TestGroupCommit(t *testing.T) {
 	})
 }
 
-// A request that goes wrong does not take those with it that share its commit.
+// A request that goes wrong does not take those with it that share its commit, and they
+// are written and announced once, though they are carried out twice.
 func TestSavepoint(t *testing.T) {
 	onEach(t, func(t *testing.T, r *rig) {
 		var wg sync.WaitGroup
@@ -251,6 +252,19 @@ func TestSavepoint(t *testing.T) {
 		wg.Wait()
 		if n := r.number("SELECT count(*) FROM messages"); n != 66 {
 			t.Errorf("%d messages, 66 are good", n)
+		}
+		if err := r.stop(); err != nil {
+			t.Fatal(err)
+		}
+		seen := make(map[routing.DeliveryID]bool)
+		for _, rec := range r.announced {
+			if seen[rec.Delivery] {
+				t.Errorf("delivery %d was announced twice", rec.Delivery)
+			}
+			seen[rec.Delivery] = true
+		}
+		if len(seen) != 66 {
+			t.Errorf("%d deliveries were announced", len(seen))
 		}
 	})
 }

@@ -6,8 +6,9 @@
 //
 // A method that writes returns nil when what it wrote is on disk: committed, with the
 // write-ahead log synced (synchronous=FULL). Any other answer means that nothing of it
-// was written. Requests of many callers share one commit, each in a savepoint of its
-// own, so that one that fails does not fail its neighbours.
+// was written. Requests of many callers share one commit; where one fails half done, the
+// transaction is begun anew with each in a savepoint of its own, so that it does not fail
+// its neighbours.
 //
 // The store decides nothing about deliveries. It reads a chain, asks routing.Advance or
 // routing.Turn what comes of an event or of time, and writes the answer: rows, records,

@@ -190,6 +190,7 @@ func (db *DB) Apply(ctx context.Context, id routing.DeliveryID, e routing.Event)
 	var records []routing.Record
 	kept := false
 	err := db.write(ctx, func(t *tx) (err error) {
+		kept = false
 		c, err := loadChain(t, id)
 		if err != nil {
 			return err

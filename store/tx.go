@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"strings"
 	"time"
 
 	"postern/routing"
@@ -19,6 +20,8 @@ type tx struct {
 	ctx  context.Context // without cancellation: with it, the driver starts a goroutine for every statement
 	conn *sql.Conn
 	now  time.Time // one for the whole transaction: UTC, whole milliseconds
+	// wrote says that a statement may have changed rows.
+	wrote bool
 	effects
 }
 
@@ -39,16 +42,24 @@ func (e *effects) add(more effects) {
 	e.garbage = e.garbage || more.garbage
 }
 
+// note looks at a statement before it is run.
+func (t *tx) note(query string) {
+	t.wrote = t.wrote || !strings.HasPrefix(query, "SELECT ") && !strings.HasPrefix(query, "WITH ")
+}
+
 func (t *tx) query(query string, args ...any) (*sql.Rows, error) {
+	t.note(query)
 	return t.conn.QueryContext(t.ctx, query, args...)
 }
 
 func (t *tx) queryRow(query string, args ...any) *sql.Row {
+	t.note(query)
 	return t.conn.QueryRowContext(t.ctx, query, args...)
 }
 
 // exec changes rows, and returns how many.
 func (t *tx) exec(query string, args ...any) (int64, error) {
+	t.wrote = true
 	result, err := t.conn.ExecContext(t.ctx, query, args...)
 	if err != nil {
 		return 0, err
@@ -58,6 +69,7 @@ func (t *tx) exec(query string, args ...any) (int64, error) {
 
 // insert adds a row, and returns its integer key.
 func (t *tx) insert(query string, args ...any) (int64, error) {
+	t.wrote = true
 	result, err := t.conn.ExecContext(t.ctx, query, args...)
 	if err != nil {
 		return 0, err

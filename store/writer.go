@@ -25,8 +25,8 @@ type request struct {
 // write has do carried out in a transaction, and returns when it is on disk, or when
 // none of it will be. The end of ctx counts only until the writer has taken the
 // request: from there on an answer comes soon, and leaving earlier would mean not
-// knowing what became of it. do may be rolled back after it has run, so it must change
-// nothing outside; it may set its caller's results.
+// knowing what became of it. do may be rolled back after it has run, and be run again, so
+// it must change nothing outside; it may set its caller's results.
 func (db *DB) write(ctx context.Context, do func(*tx) error) error {
 	r := &request{do: do, done: make(chan error, 1)}
 	select {
@@ -118,7 +118,11 @@ func (w *writer) batch(first *request) error {
 	batch := make([]*request, 0, maxBatch)
 	for r := first; r != nil; r = w.next(len(batch)) {
 		batch = append(batch, r)
-		if err := w.serve(r, now); err != nil {
+		spoiled, err := w.serve(r, now)
+		if err == nil && spoiled {
+			err = w.again(batch, now)
+		}
+		if err != nil {
 			return w.abandon(batch, err)
 		}
 	}
@@ -150,22 +154,51 @@ func (w *writer) next(served int) *request {
 	}
 }
 
-// serve carries out one request in a savepoint. The error is one that ends the whole
+// serve carries out one request. spoiled says that it failed after it had written, so
+// that the transaction holds half of it. The error is one that ends the whole
 // transaction; what only the request did wrong is its own.
-func (w *writer) serve(r *request, now time.Time) error {
-	if err := w.exec("SAVEPOINT request"); err != nil {
-		return err
-	}
+func (w *writer) serve(r *request, now time.Time) (spoiled bool, err error) {
 	t := &tx{ctx: w.ctx, conn: w.db.conn, now: now}
-	if r.err = r.do(t); r.err != nil {
-		// After some errors SQLite has rolled back everything by itself.
-		if beyondTrust(r.err) || !w.inTransaction() {
-			return r.err
-		}
-		return w.exec("ROLLBACK TO request; RELEASE request")
+	r.effects = effects{}
+	if r.err = r.do(t); r.err == nil {
+		r.effects = t.effects
+		return false, nil
 	}
-	r.effects = t.effects
-	return w.exec("RELEASE request")
+	// After some errors SQLite has rolled back everything by itself.
+	if beyondTrust(r.err) || !w.inTransaction() {
+		return false, r.err
+	}
+	return t.wrote, nil
+}
+
+// again begins the transaction anew, and carries the requests of the batch out each in a
+// savepoint, so that the one that fails takes nothing of the others with it. Hardly any
+// request fails after it has written; and a savepoint for each would have SQLite keep a
+// copy of every page that it changes.
+func (w *writer) again(batch []*request, now time.Time) error {
+	if err := w.exec("ROLLBACK"); err != nil {
+		return fmt.Errorf("roll back: %w", err)
+	}
+	if err := w.exec("BEGIN IMMEDIATE"); err != nil {
+		return fmt.Errorf("begin transaction: %w", err)
+	}
+	for _, r := range batch {
+		if err := w.exec("SAVEPOINT request"); err != nil {
+			return err
+		}
+		spoiled, err := w.serve(r, now)
+		if err != nil {
+			return err
+		}
+		end := "RELEASE request"
+		if spoiled {
+			end = "ROLLBACK TO request; RELEASE request"
+		}
+		if err := w.exec(end); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // abandon rolls the transaction back and gives everyone in it the error that ended it,

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"postern/routing"
 )
@@ -12,6 +13,7 @@ import (
 // addresses, belongs to an account already.
 func (db *DB) CreateAccount(ctx context.Context, a routing.Account, hash string) error {
 	err := db.write(ctx, func(t *tx) error {
+		t.accounts = true
 		created := truncate(a.Created)
 		if created.IsZero() {
 			created = t.now
@@ -45,6 +47,7 @@ func insertAddresses(t *tx, account int64, addresses []routing.Address) error {
 // created.
 func (db *DB) UpdateAccount(ctx context.Context, a routing.Account) error {
 	err := db.write(ctx, func(t *tx) error {
+		t.accounts = true
 		id, err := accountID(t, a.Name)
 		if err != nil {
 			return err
@@ -67,6 +70,7 @@ func (db *DB) UpdateAccount(ctx context.Context, a routing.Account) error {
 // SetPassword changes what an account's password is checked against.
 func (db *DB) SetPassword(ctx context.Context, name, hash string) error {
 	err := db.write(ctx, func(t *tx) error {
+		t.accounts = true
 		n, err := t.exec("UPDATE accounts SET hash = ? WHERE name = ?", hash, name)
 		if err == nil && n == 0 {
 			err = routing.ErrNotFound
@@ -83,7 +87,7 @@ func (db *DB) SetPassword(ctx context.Context, name, hash string) error {
 // and keeps its history; who gets the name later does not see it.
 func (db *DB) RemoveAccount(ctx context.Context, name string) error {
 	err := db.change(ctx, name, func(t *tx, id int64) error {
-		t.garbage = true
+		t.garbage, t.accounts = true, true
 		_, err := t.exec("DELETE FROM accounts WHERE id = ?", id)
 		return err
 	})
@@ -118,7 +122,11 @@ func addressesOf(q querier, id int64) ([]routing.Address, error) {
 
 // Account returns an account, and what its password is checked against.
 func (db *DB) Account(ctx context.Context, name string) (routing.Account, string, error) {
-	var a accountRow
+	a, known, since := db.directory.account(name)
+	if known {
+		a.Addresses = slices.Clone(a.Addresses)
+		return a.Account, a.hash, nil
+	}
 	err := db.reading(ctx, func(q querier) (err error) {
 		if a, err = scanAccount(q.queryRow("SELECT "+accountColumns+" FROM accounts a WHERE a.name = ?", name)); err != nil {
 			return err
@@ -129,6 +137,9 @@ func (db *DB) Account(ctx context.Context, name string) (routing.Account, string
 	if err != nil {
 		return routing.Account{}, "", fmt.Errorf("read account %q: %w", name, err)
 	}
+	remembered := a
+	remembered.Addresses = slices.Clone(a.Addresses)
+	db.directory.rememberAccount(remembered, since)
 	return a.Account, a.hash, nil
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -60,11 +61,12 @@ type DB struct {
 	log      *slog.Logger
 	bodies   bodies
 
-	rw    *sql.DB // has one connection, which conn is
-	conn  *sql.Conn
-	read  *sql.DB
-	hub   hub
-	heard announcer
+	rw        *sql.DB // has one connection, which conn is
+	conn      *sql.Conn
+	read      *sql.DB
+	hub       hub
+	directory directory
+	heard     announcer
 
 	requests chan *request
 	ended    chan struct{} // closed when Run no longer takes requests
@@ -241,12 +243,25 @@ func checkIntegrity(ctx context.Context, rw *sql.DB) error {
 	return explain(rows.Err())
 }
 
-// reading gives do one consistent state of the database to read.
-func (db *DB) reading(ctx context.Context, do func(q querier) error) error {
-	tx, err := db.read.BeginTx(ctx, nil)
+// reading gives do one consistent state of the database to read. The end of ctx counts
+// until it begins: with a context that can end, database/sql and the driver start
+// goroutines for every statement, which cost more than most of them.
+func (db *DB) reading(ctx context.Context, do func(q querier) error) (err error) {
+	conn, err := db.read.Conn(ctx)
 	if err != nil {
 		return explain(err)
 	}
-	defer func() { _ = tx.Rollback() }() // it has changed nothing
-	return explain(do(reader{ctx, tx}))
+	defer conn.Close()
+	ctx = context.WithoutCancel(ctx)
+	if _, err := conn.ExecContext(ctx, "BEGIN"); err != nil {
+		return explain(err)
+	}
+	defer func() {
+		// A connection with a transaction that did not end must not be used again.
+		if _, end := conn.ExecContext(ctx, "ROLLBACK"); end != nil {
+			_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+			err = errors.Join(err, explain(end))
+		}
+	}()
+	return explain(do(reader{ctx, conn}))
 }

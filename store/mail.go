@@ -196,13 +196,19 @@ func (db *DB) Forget(ctx context.Context, task int64) error {
 
 // Mailbox returns the account that receives mail for a here, "" for none.
 func (db *DB) Mailbox(ctx context.Context, a routing.Address) (account string, err error) {
-	err = db.reading(ctx, func(q querier) error {
-		return q.queryRow("SELECT c.name FROM addresses a JOIN accounts c ON c.id = a.account WHERE a.key = ?", a.Key()).Scan(&account)
-	})
-	if errors.Is(err, routing.ErrNotFound) {
-		return "", nil
+	key := a.Key()
+	account, known, since := db.directory.owner(key)
+	if known {
+		return account, nil
 	}
-	return account, err
+	err = db.reading(ctx, func(q querier) error {
+		return q.queryRow("SELECT c.name FROM addresses a JOIN accounts c ON c.id = a.account WHERE a.key = ?", key).Scan(&account)
+	})
+	if err != nil && !errors.Is(err, routing.ErrNotFound) {
+		return "", err
+	}
+	db.directory.rememberOwner(key, account, since)
+	return account, nil
 }
 
 // Copy copies or moves between ordinary mailboxes of one account. It returns the UIDs in

@@ -29,6 +29,7 @@ func (w *writer) maintain() error {
 	}
 	if seen != w.seen {
 		w.seen = seen
+		w.db.directory.forget()
 		w.db.hub.signalAll()
 	}
 	state, err := w.checkpoint("NOOP")

@@ -27,11 +27,12 @@ type tx struct {
 
 // effects are what follows a commit.
 type effects struct {
-	records []routing.Record // to announce
-	changed []string         // accounts who can see a change
-	ready   bool             // something is due, or will be sooner than was thought
-	erased  bool             // a key was erased, and is still in the write-ahead log
-	garbage bool             // files have lost their rows
+	records  []routing.Record // to announce
+	changed  []string         // accounts who can see a change
+	ready    bool             // something is due, or will be sooner than was thought
+	erased   bool             // a key was erased, and is still in the write-ahead log
+	garbage  bool             // files have lost their rows
+	accounts bool             // accounts or their addresses have changed
 }
 
 func (e *effects) add(more effects) {
@@ -40,6 +41,7 @@ func (e *effects) add(more effects) {
 	e.ready = e.ready || more.ready
 	e.erased = e.erased || more.erased
 	e.garbage = e.garbage || more.garbage
+	e.accounts = e.accounts || more.accounts
 }
 
 // note looks at a statement before it is run.
@@ -79,16 +81,16 @@ func (t *tx) insert(query string, args ...any) (int64, error) {
 
 // reader reads in a transaction of its own.
 type reader struct {
-	ctx context.Context
-	tx  *sql.Tx
+	ctx  context.Context // without cancellation
+	conn *sql.Conn
 }
 
 func (r reader) query(query string, args ...any) (*sql.Rows, error) {
-	return r.tx.QueryContext(r.ctx, query, args...)
+	return r.conn.QueryContext(r.ctx, query, args...)
 }
 
 func (r reader) queryRow(query string, args ...any) *sql.Row {
-	return r.tx.QueryRowContext(r.ctx, query, args...)
+	return r.conn.QueryRowContext(r.ctx, query, args...)
 }
 
 // collect reads all rows into memory and lets go of them: a reader that is held open

@@ -241,6 +241,9 @@ func (w *writer) refuse(first *request, err error) error {
 
 // follow does what a commit asks for.
 func (w *writer) follow(e effects) {
+	if e.accounts {
+		w.db.directory.forget()
+	}
 	w.db.heard.add(e.records)
 	w.db.hub.signal(e.changed)
 	if e.ready {

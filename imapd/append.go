@@ -40,6 +40,9 @@ func (s *session) Append(name string, r imap.LiteralReader, options *imap.Append
 	switch {
 	case len(content) == 0:
 		return nil, no(imap.ResponseCodeCannot, "A message is not empty")
+	case bytes.IndexByte(content, 0) >= 0 && s.guard.literal8:
+		// RFC 3516 section 4.4
+		return nil, no("UNKNOWN-CTE", "A message with NUL cannot be kept here; encode it as base64")
 	case bytes.IndexByte(content, 0) >= 0:
 		return nil, bad("A message cannot hold NUL")
 	case message.CheckLines(content) != nil:

@@ -174,7 +174,8 @@ func (s *session) Fetch(w *imapserver.FetchWriter, set imap.NumSet, options *ima
 		return s.fail("fetch", err)
 	}
 	pass := s.read(sel, lines)
-	content := options.Envelope || options.BodyStructure != nil || len(options.BodySection) > 0
+	content := options.Envelope || options.BodyStructure != nil ||
+		len(options.BodySection)+len(options.BinarySection)+len(options.BinarySectionSize) > 0
 	var names []imap.Flag
 	for _, i := range lines {
 		r := response{line: &sel.snapshot.lines[i], flags: options.Flags || seen[i]}
@@ -199,16 +200,8 @@ func (s *session) Fetch(w *imapserver.FetchWriter, set imap.NumSet, options *ima
 
 // checkItems says what the library lets pass though the grammar does not.
 func checkItems(options *imap.FetchOptions) error {
-	mime := func(b *imap.FetchItemBodySection) bool {
-		return b.Specifier == imap.PartSpecifierMIME && len(b.Part) == 0
-	}
-	switch {
-	case len(options.BinarySection) > 0 || len(options.BinarySectionSize) > 0:
-		return bad("BINARY is not offered")
-	case reflect.DeepEqual(options, &imap.FetchOptions{}):
+	if reflect.DeepEqual(options, &imap.FetchOptions{}) {
 		return bad("FETCH needs to be told what to fetch")
-	case slices.ContainsFunc(options.BodySection, mime):
-		return bad("MIME stands behind the number of a part")
 	}
 	return nil
 }
@@ -221,25 +214,44 @@ type response struct {
 	names   []imap.Flag
 }
 
+// contents is what a response shows of the content of a message.
+type contents struct {
+	envelope  *imap.Envelope
+	structure imap.BodyStructure
+	sections  [][]byte
+	binary    decoded
+}
+
+// contentsOf takes from a message what is asked for of its content.
+func contentsOf(m *opened, options *imap.FetchOptions) (c contents, err error) {
+	if m == nil {
+		return c, nil
+	}
+	if options.Envelope {
+		c.envelope = envelope(m.fields())
+	}
+	if options.BodyStructure != nil {
+		c.structure = bodyStructure(m.parts())
+	}
+	for _, item := range options.BodySection {
+		c.sections = append(c.sections, section(m, item))
+	}
+	c.binary, err = decodeSections(m, options)
+	return c, err
+}
+
 // respond writes a FETCH response. All is prepared before the library begins the
 // line: it holds a lock and runs a deadline until the line ends.
 func (s *session) respond(w *imapserver.FetchWriter, seq uint32, r *response, options *imap.FetchOptions) error {
-	var env *imap.Envelope
-	var structure imap.BodyStructure
-	sections := make([][]byte, len(options.BodySection))
 	if options.RFC822Size && r.line.size == 0 && r.message != nil {
 		r.line.size = uint32(len(r.message.whole())) // of an entry; it never changes
 	}
-	if r.message != nil {
-		if options.Envelope {
-			env = envelope(r.message.fields())
-		}
-		if options.BodyStructure != nil {
-			structure = bodyStructure(r.message.parts())
-		}
-		for k, item := range options.BodySection {
-			sections[k] = section(r.message, item)
-		}
+	c, err := contentsOf(r.message, options)
+	if err != nil {
+		return err
+	}
+	if onlyPieces(r, options) {
+		return s.writePieces(seq, r.line.uid, options, c.binary)
 	}
 	m := w.CreateMessage(seq)
 	if options.UID {
@@ -254,28 +266,36 @@ func (s *session) respond(w *imapserver.FetchWriter, seq uint32, r *response, op
 	if options.RFC822Size {
 		m.WriteRFC822Size(int64(r.line.size))
 	}
-	if env != nil {
-		m.WriteEnvelope(env)
+	if err := errors.Join(writeContents(m, &c, options), m.Close()); err != nil {
+		return err
 	}
-	if structure != nil {
-		m.WriteBodyStructure(structure)
+	return s.writePieces(seq, r.line.uid, options, c.binary)
+}
+
+// writeContents writes what was prepared.
+func writeContents(m *imapserver.FetchResponseWriter, c *contents, options *imap.FetchOptions) error {
+	if c.envelope != nil {
+		m.WriteEnvelope(c.envelope)
+	}
+	if c.structure != nil {
+		m.WriteBodyStructure(c.structure)
 	}
 	for k, item := range options.BodySection {
-		body := m.WriteBodySection(item, int64(len(sections[k])))
-		_, err := body.Write(sections[k])
+		body := m.WriteBodySection(item, int64(len(c.sections[k])))
+		_, err := body.Write(c.sections[k])
 		if err := errors.Join(err, body.Close()); err != nil {
-			_ = m.Close()
 			return err
 		}
 	}
-	return m.Close()
+	return writeBinary(m, options, c.binary)
 }
 
 // markSeen sets \Seen on the messages whose text is fetched without PEEK, and
 // returns the lines on which it was not set.
 func (s *session) markSeen(sel *selection, lines []int, options *imap.FetchOptions) (map[int]bool, error) {
-	peek := !slices.ContainsFunc(options.BodySection, func(b *imap.FetchItemBodySection) bool { return !b.Peek })
-	if peek || sel.readOnly {
+	read := slices.ContainsFunc(options.BodySection, func(b *imap.FetchItemBodySection) bool { return !b.Peek }) ||
+		slices.ContainsFunc(options.BinarySection, func(b *imap.FetchItemBinarySection) bool { return !b.Peek })
+	if !read || sel.readOnly {
 		return nil, nil
 	}
 	changed := make(map[int]bool)

@@ -39,6 +39,8 @@ type framer struct {
 	// appendLimit bounds the message of an APPEND, which is left in r; with 0 an
 	// APPEND is a command like any other.
 	appendLimit int64
+	// utf8 says that names of mailboxes are UTF-8, and not modified UTF-7.
+	utf8 bool
 	// prompt asks the client for the octets of a synchronising literal.
 	prompt func() error
 }
@@ -55,6 +57,8 @@ type frame struct {
 	// none. message has to read them.
 	literal int64
 	sync    bool // the client waits to be asked for them
+	// literal8 says that it may hold NUL (RFC 3516 section 4.4).
+	literal8 bool
 }
 
 // lost means that it is not known where the next command begins, or that the
@@ -157,9 +161,9 @@ func (f *framer) appendMessage(fr *frame, lit literal) error {
 	if lit.size > f.appendLimit {
 		return &lost{tag: fr.tag, code: "TOOBIG", text: fmt.Sprintf("a message may have %d octets here", f.appendLimit)}
 	}
-	fr.line = bytes.TrimSuffix(fr.line, []byte{'~'}) // RFC 3516 literal8: the same octets to us
+	fr.line, fr.literal8 = bytes.CutSuffix(fr.line, []byte{'~'})
 	if fr.fault == "" {
-		if head, ok := canonicalAppend(fr.line); ok {
+		if head, ok := canonicalAppend(fr.line, f.utf8); ok {
 			fr.line, fr.literal, fr.sync = head, lit.size, !lit.nonSync
 			return nil
 		}
@@ -182,8 +186,8 @@ var appendHead = regexp.MustCompile(`^([^ ]+) (?i:APPEND) ("(?:[^"\\]|\\.)*"|[^ 
 
 // canonicalAppend checks an APPEND up to its message, and returns it in a form the
 // library certainly takes: where it refuses a command it does not consume the
-// message, and goes on inside it.
-func canonicalAppend(line []byte) ([]byte, bool) {
+// message, and goes on inside it. With utf8 the name of the mailbox is UTF-8.
+func canonicalAppend(line []byte, utf8Names bool) ([]byte, bool) {
 	m := appendHead.FindSubmatch(line)
 	if m == nil {
 		return nil, false
@@ -192,7 +196,10 @@ func canonicalAppend(line []byte) ([]byte, bool) {
 	if name[0] == '"' {
 		name = unquote(name)
 	}
-	mailbox, ok := decodeName(string(name))
+	mailbox, ok := string(name), true
+	if !utf8Names {
+		mailbox, ok = decodeName(mailbox)
+	}
 	if !ok || !utf8.ValidString(mailbox) || strings.ContainsFunc(mailbox, unicode.IsControl) {
 		return nil, false
 	}

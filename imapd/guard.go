@@ -39,6 +39,8 @@ type guard struct {
 	tag       string // of the command in hand
 	command   string // its name
 	saveOnly  bool   // it is a SEARCH RETURN (SAVE)
+	literal8  bool   // it is an APPEND of a literal8
+	rev2      bool   // IMAP4rev2 was enabled
 
 	greeting []byte // of the library, as far as it was written
 	greeted  bool
@@ -96,7 +98,7 @@ func (g *guard) fill() error {
 	if err != nil {
 		return err
 	}
-	g.tag, g.command, g.saveOnly = fr.tag, fr.name, false
+	g.tag, g.command, g.saveOnly, g.literal8 = fr.tag, fr.name, false, fr.literal8
 	if fr.fault != "" {
 		return g.refuse(fr)
 	}
@@ -126,6 +128,8 @@ func (g *guard) hand(fr frame) {
 		args := len(fr.tag) + 1 + len(fr.name)
 		g.saveOnly = saveOnly.Match(line[args:])
 		line = rewriteSearch(line, args)
+	case g.rev2:
+		line = escapeNames(fr.name, line)
 	}
 	g.pending = append(line, "\r\n"...)
 }
@@ -191,13 +195,13 @@ func (g *guard) answer(fr frame) bool {
 		g.printf("* CAPABILITY %s", g.caps)
 		g.printf("%s OK CAPABILITY completed", fr.tag)
 	case "ENABLE":
-		// RFC 5161 section 3.1: what is not known is passed over. There is nothing to
-		// enable yet; the library would enable IMAP4rev2 though we do not offer it.
-		if len(args) == len(fr.name) {
+		g.enable(fr, strings.Fields(string(args[len(fr.name):])))
+	case "FETCH", "UID FETCH":
+		fault := fetchFault(args)
+		if fault == "" {
 			return false
 		}
-		g.printf("* ENABLED")
-		g.printf("%s OK ENABLE completed", fr.tag)
+		g.printf("%s BAD %s", fr.tag, sentence(fault))
 	case "ID":
 		answerID(g.wire, fr)
 	case "STARTTLS":
@@ -206,6 +210,22 @@ func (g *guard) answer(fr frame) bool {
 		return false
 	}
 	return true
+}
+
+// enable answers ENABLE (RFC 5161 section 3.1): what is not known is passed over. The
+// library is told of IMAP4rev2 alone; it would enable UTF8=ACCEPT though we do not
+// offer it.
+func (g *guard) enable(fr frame, wanted []string) {
+	switch {
+	case len(wanted) == 0:
+		g.printf("%s BAD ENABLE needs to be told what to enable", fr.tag)
+	case slices.ContainsFunc(wanted, func(c string) bool { return strings.EqualFold(c, "IMAP4rev2") }):
+		g.rev2, g.framer.utf8 = true, true
+		g.pending = []byte(fr.tag + " ENABLE IMAP4rev2\r\n")
+	default:
+		g.printf("* ENABLED")
+		g.printf("%s OK ENABLE completed", fr.tag)
+	}
 }
 
 // answerID answers ID (RFC 2971) with our name alone. What the client is called
@@ -257,6 +277,12 @@ func (g *guard) Write(p []byte) (int, error) {
 	if g.saveOnly && bytes.HasPrefix(p, []byte("* ESEARCH ")) && bytes.HasSuffix(p, []byte("\r\n")) {
 		return len(p), nil // RFC 5182 section 2.1: it is answered by its OK alone
 	}
+	if g.rev2 && bytes.IndexByte(p, '&') >= 0 {
+		if _, err := g.wire.Write(unescapeNames(p)); err != nil {
+			return 0, err
+		}
+		return len(p), nil
+	}
 	return g.wire.Write(p)
 }
 
@@ -267,9 +293,10 @@ func (g *guard) writeGreeting(p []byte) (int, error) {
 	}
 	_, list, _ := strings.Cut(string(g.greeting), "[CAPABILITY ")
 	list, _, _ = strings.Cut(list, "]")
-	// We do not keep what RFC 6855 asks for once UTF8=ACCEPT is enabled.
-	caps := slices.DeleteFunc(strings.Fields(list), func(c string) bool { return c == "UTF8=ACCEPT" })
-	g.caps = strings.Join(append(caps, "ID"), " ")
+	// We do not keep what RFC 6855 asks for once UTF8=ACCEPT is enabled. Programs that
+	// look at the first word alone know IMAP4rev1.
+	caps := slices.DeleteFunc(strings.Fields(list), func(c string) bool { return c == "UTF8=ACCEPT" || c == "IMAP4rev1" })
+	g.caps = "IMAP4rev1 " + strings.Join(append(caps, "ID"), " ")
 	g.greeting, g.greeted = nil, true
 	g.printf("%s OK [CAPABILITY %s] %s", g.login.tag, g.caps, g.login.text)
 	return len(p), nil

@@ -54,6 +54,9 @@ func (s *session) List(w *imapserver.ListWriter, ref string, patterns []string, 
 	if len(patterns) == 0 {
 		return w.WriteList(&imap.ListData{Attrs: []imap.MailboxAttr{imap.MailboxAttrNoSelect}, Delim: rune(delim[0])})
 	}
+	if options.ReturnStatus != nil && *options.ReturnStatus == (imap.StatusOptions{}) {
+		return bad("STATUS needs to be told what to tell")
+	}
 	all, err := s.server.Mailboxes.Mailboxes(s.ctx, s.account)
 	if err != nil {
 		return s.fail("list", err)
@@ -221,6 +224,9 @@ func (s *session) Rename(from, to string, _ *imap.RenameOptions) error {
 	first, _, _ := strings.Cut(from, delim)
 	if strings.EqualFold(first, statusRoot) {
 		return no(imap.ResponseCodeCannot, "The status folders cannot be renamed")
+	}
+	if from == to {
+		return no(imap.ResponseCodeAlreadyExists, "The mailbox has that name already")
 	}
 	if strings.HasPrefix(to, from+delim) && from != inbox {
 		return no(imap.ResponseCodeCannot, "A mailbox cannot be moved below itself")

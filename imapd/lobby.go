@@ -63,12 +63,12 @@ func (l *lobby) attach(conn net.Conn, s *Server, secure bool) {
 func (l *lobby) caps() string {
 	switch {
 	case l.secure:
-		return "IMAP4rev1 SASL-IR LITERAL- ID AUTH=PLAIN"
+		return "IMAP4rev1 IMAP4rev2 SASL-IR LITERAL- ID AUTH=PLAIN"
 	case l.tls != nil:
 		// RFC 2595 section 3.2
-		return "IMAP4rev1 SASL-IR LITERAL- ID STARTTLS LOGINDISABLED"
+		return "IMAP4rev1 IMAP4rev2 SASL-IR LITERAL- ID STARTTLS LOGINDISABLED"
 	}
-	return "IMAP4rev1 SASL-IR LITERAL- ID LOGINDISABLED"
+	return "IMAP4rev1 IMAP4rev2 SASL-IR LITERAL- ID LOGINDISABLED"
 }
 
 // admit speaks until somebody has logged in, and returns who, and the command that

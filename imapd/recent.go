@@ -49,7 +49,7 @@ func (sel *selection) numRecent() (n uint32) {
 // flagNames are the names of the flags of line i, \Recent among them.
 func (sel *selection) flagNames(dst []imap.Flag, i int) []imap.Flag {
 	dst = sel.snapshot.flagNames(dst, i)
-	if len(sel.recent) > 0 && sel.recent.contains(sel.snapshot.lines[i].uid) {
+	if !sel.rev2 && len(sel.recent) > 0 && sel.recent.contains(sel.snapshot.lines[i].uid) {
 		dst = append(dst, flagRecent)
 	}
 	return dst

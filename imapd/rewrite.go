@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"bytes"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -91,4 +92,70 @@ func quotedLen(line []byte) int {
 		}
 	}
 	return len(line)
+}
+
+// fetchSection is what stands between the brackets of an item of FETCH (RFC 3501
+// section 9, section), and of BINARY.
+var fetchSection = regexp.MustCompile(`^(?i:` +
+	`|[1-9][0-9]{0,8}(?:\.[1-9][0-9]{0,8})*(?:\.(?:MIME|HEADER|TEXT|HEADER\.FIELDS(?:\.NOT)? \([^()]+\)))?` +
+	`|HEADER|TEXT|HEADER\.FIELDS(?:\.NOT)? \([^()]+\))$`)
+
+// fetchFault says what is wrong with the sections that a FETCH names. The library
+// takes a number that is too large for no number, and would send the whole message.
+func fetchFault(line []byte) string {
+	var section []byte
+	inside := false
+	for tok := range searchTokens(line) {
+		if tok[0] == '"' {
+			tok = []byte("x") // the name of a field, whatever is in it
+		}
+		for len(tok) > 0 {
+			if !inside {
+				_, after, found := bytes.Cut(tok, []byte{'['})
+				if !found {
+					break
+				}
+				tok, inside, section = after, true, nil
+			}
+			before, after, found := bytes.Cut(tok, []byte{']'})
+			section = append(section, before...)
+			if !found {
+				break
+			}
+			if tok, inside = after, false; !fetchSection.Match(section) {
+				return "what stands in brackets is no section of a message"
+			}
+		}
+	}
+	if inside {
+		return "a bracket is not closed"
+	}
+	return ""
+}
+
+// namers are the commands that name mailboxes, but for APPEND, whose name the framer
+// has seen to.
+var namers = map[string]bool{
+	"SELECT": true, "EXAMINE": true, "CREATE": true, "DELETE": true, "RENAME": true, "SUBSCRIBE": true, "UNSUBSCRIBE": true,
+	"LIST": true, "LSUB": true, "STATUS": true, "COPY": true, "UID COPY": true, "MOVE": true, "UID MOVE": true,
+}
+
+// escapeNames makes names of mailboxes in UTF-8 (RFC 9051 section 5.1) fit for the
+// library, which takes an ampersand for modified UTF-7 also where IMAP4rev2 was enabled.
+func escapeNames(command string, line []byte) []byte {
+	if !namers[command] {
+		return line
+	}
+	tag, rest, _ := bytes.Cut(line, []byte{' '})
+	return append(append(bytes.Clone(tag), ' '), bytes.ReplaceAll(rest, []byte("&"), []byte("&-"))...)
+}
+
+// unescapeNames is the inverse, in a response that names a mailbox.
+func unescapeNames(p []byte) []byte {
+	for _, name := range []string{"* LIST ", "* LSUB ", "* STATUS "} {
+		if bytes.HasPrefix(p, []byte(name)) {
+			return bytes.ReplaceAll(p, []byte("&-"), []byte("&"))
+		}
+	}
+	return p
 }

@@ -19,7 +19,7 @@ import (
 // capabilities are what the library may offer; it adds SASL-IR, LITERAL-, UNSELECT,
 // ENABLE and IDLE by itself.
 var capabilities = imap.CapSet{
-	imap.CapIMAP4rev1: {}, imap.CapNamespace: {}, imap.CapUIDPlus: {}, imap.CapESearch: {}, imap.CapSearchRes: {},
+	imap.CapIMAP4rev1: {}, imap.CapIMAP4rev2: {}, imap.CapBinary: {}, imap.CapNamespace: {}, imap.CapUIDPlus: {}, imap.CapESearch: {}, imap.CapSearchRes: {},
 	imap.CapListExtended: {}, imap.CapListStatus: {}, imap.CapMove: {}, imap.CapStatusSize: {}, imap.CapSpecialUse: {},
 	imap.CapCreateSpecialUse: {}, imap.CapChildren: {},
 }

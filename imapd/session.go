@@ -37,6 +37,7 @@ type session struct {
 type selection struct {
 	mailbox  routing.Mailbox
 	readOnly bool
+	rev2     bool // RFC 9051: there is no \Recent
 	snapshot snapshot
 	dirty    bool                      // the store may know more than the snapshot
 	flags    routing.Flags             // that FLAGS has announced
@@ -109,8 +110,10 @@ func (s *session) destination(name string) (routing.Mailbox, error) {
 	m, err := s.mailbox(name)
 	var e *imap.Error
 	if errors.As(err, &e) && e.Code == imap.ResponseCodeNonExistent {
-		// RFC 3501 section 7.1
-		err = no(imap.ResponseCodeTryCreate, "There is no mailbox of that name")
+		// RFC 3501 section 7.1: only where CREATE could succeed
+		if err = checkNewName(canonicalName(name)); err == nil {
+			err = no(imap.ResponseCodeTryCreate, "There is no mailbox of that name")
+		}
 	}
 	return m, err
 }
@@ -125,7 +128,9 @@ func (s *session) Select(name string, options *imap.SelectOptions) (*imap.Select
 	if err != nil {
 		return nil, s.fail("select", err)
 	}
-	sel := &selection{mailbox: m, readOnly: options.ReadOnly, snapshot: newSnapshot(items), keywords: make(map[string]bool)}
+	sel := &selection{
+		mailbox: m, readOnly: options.ReadOnly, rev2: s.guard.rev2, snapshot: newSnapshot(items), keywords: make(map[string]bool),
+	}
 	sel.mailbox.UIDNext = max(m.UIDNext, sel.snapshot.next())
 	sel.arrived(s.server)
 	s.mu.Lock()
@@ -133,6 +138,7 @@ func (s *session) Select(name string, options *imap.SelectOptions) (*imap.Select
 	s.mu.Unlock()
 	flags := sel.announce()
 	return &imap.SelectData{
+		List:              sel.listing(),
 		Flags:             flags,
 		PermanentFlags:    sel.permanentFlags(flags),
 		NumMessages:       uint32(len(sel.snapshot.lines)),
@@ -141,6 +147,14 @@ func (s *session) Select(name string, options *imap.SelectOptions) (*imap.Select
 		UIDNext:           imap.UID(sel.mailbox.UIDNext),
 		UIDValidity:       m.UIDValidity,
 	}, nil
+}
+
+// listing is the LIST response that RFC 9051 section 6.3.2 adds to SELECT.
+func (sel *selection) listing() *imap.ListData {
+	if !sel.rev2 {
+		return nil
+	}
+	return &imap.ListData{Delim: rune(delim[0]), Mailbox: sel.mailbox.Name}
 }
 
 // Unselect gives the selected mailbox up.

@@ -2,9 +2,7 @@ package imapd
 
 import (
 	"bytes"
-	"encoding/base64"
 	"io"
-	"mime/quotedprintable"
 	"strings"
 
 	"github.com/emersion/go-message/charset"
@@ -56,19 +54,9 @@ func writeText(b *strings.Builder, p *part) {
 // decodeText undoes the transfer encoding and the charset of a text. What cannot be
 // decoded stays as it is.
 func decodeText(p *part) []byte {
-	text := p.body
-	switch strings.ToLower(fieldValue(p.header, "Content-Transfer-Encoding")) {
-	case "quoted-printable":
-		if plain, err := io.ReadAll(quotedprintable.NewReader(bytes.NewReader(text))); err == nil {
-			text = plain
-		}
-	case "base64":
-		packed := bytes.Join(bytes.Fields(text), nil)
-		plain := make([]byte, base64.StdEncoding.DecodedLen(len(packed)))
-		n, err := base64.StdEncoding.Decode(plain, packed)
-		if err == nil {
-			text = plain[:n]
-		}
+	text, err := decodeTransfer(p)
+	if err != nil {
+		text = p.body
 	}
 	name := strings.ToLower(p.params["charset"])
 	if name == "" || name == "utf-8" || name == "us-ascii" {

@@ -33,6 +33,7 @@ import (
 //	closed                   the server closes, and says nothing before
 //	deliver ACCOUNT BOX      the message of a file beside it, by default message1, arrives
 //	entry ACCOUNT KIND       a status entry comes up: queued, sent, failed, open
+//	old ACCOUNT              what is there is not recent any more
 //	logins N                 passwords were looked at so often
 //
 // alice/secret and bob/hush have accounts; alice has message1 in INBOX.
@@ -87,6 +88,7 @@ func playDialog(t *testing.T, file string) {
 	}
 	h := newHouse(t, !clear, func(s *Server) { s.Limits = limits; s.Now = time.Now })
 	h.fake.deliver("alice", inbox, message1, 0)
+	h.fake.settle("alice")
 	d := &dialog{t: t, house: h}
 	if login != "" {
 		d.c = h.login(login, map[string]string{"alice": "secret", "bob": "hush"}[login])
@@ -161,6 +163,8 @@ func (d *dialog) world(op string, args []string) {
 		f.deliver(args[0], args[1], raw, 0)
 	case "entry":
 		f.show(args[0], d.entry(args[1]))
+	case "old":
+		f.settle(args[0])
 	case "logins":
 		f.mu.Lock()
 		defer f.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -34,6 +35,7 @@ type fakeAccount struct {
 	boxes    []*fakeBox
 	entries  []*routing.Entry // of all status folders, by UID
 	change   uint32           // the UID given last to an entry
+	gone     map[string]bool  // names that are subscribed, and have no mailbox
 }
 
 type fakeBox struct {
@@ -62,7 +64,7 @@ func newFake(t testing.TB) *fake {
 }
 
 func (f *fake) add(name, password string) {
-	a := &fakeAccount{password: password, change: 100}
+	a := &fakeAccount{password: password, change: 100, gone: make(map[string]bool)}
 	f.accounts[name] = a
 	f.box(name, "INBOX", "", 0)
 	for _, b := range []struct{ name, use string }{{"Drafts", `\Drafts`}, {"Sent", `\Sent`}, {"Trash", `\Trash`}} {
@@ -133,6 +135,18 @@ func (f *fake) deliver(account, box, raw string, flags routing.Flags, keywords .
 	uid := f.store(b, routing.Deposit{Flags: flags, Keywords: keywords, Date: start, Size: int64(len(raw)), Sealed: sealed})
 	f.announce(account)
 	return uid
+}
+
+// settle makes all that is there old: some session was told of it.
+func (f *fake) settle(account string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	a := f.accounts[account]
+	for _, b := range a.boxes {
+		if b.Told = b.UIDNext; b.Status != routing.FolderNone {
+			b.Told = a.change + 1
+		}
+	}
 }
 
 func (f *fake) store(b *fakeBox, d routing.Deposit) uint32 {
@@ -224,7 +238,10 @@ func (f *fake) CreateMailbox(_ context.Context, account, name, use string) error
 	if f.named(account, name) != nil {
 		return routing.ErrExists
 	}
-	f.box(account, name, use, 0).Subscribed = false
+	b := f.box(account, name, use, 0)
+	a := f.accounts[account]
+	b.Subscribed = a.gone[name]
+	delete(a.gone, name)
 	return nil
 }
 
@@ -234,6 +251,9 @@ func (f *fake) DeleteMailbox(_ context.Context, account, name string) error {
 	defer f.mu.Unlock()
 	a := f.accounts[account]
 	n := len(a.boxes)
+	if b := f.named(account, name); b != nil && b.Subscribed {
+		a.gone[name] = true
+	}
 	a.boxes = slices.DeleteFunc(a.boxes, func(b *fakeBox) bool { return b.Name == name })
 	if len(a.boxes) == n {
 		return routing.ErrNotFound
@@ -269,12 +289,44 @@ func (f *fake) RenameMailbox(_ context.Context, account, from, to string) error 
 	return nil
 }
 
-// Subscribe implements Mailboxes.
+// Subscribe implements Subscriptions.
 func (f *fake) Subscribe(_ context.Context, account, name string, on bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.named(account, name).Subscribed = on
+	a := f.accounts[account]
+	delete(a.gone, name)
+	if b := f.named(account, name); b != nil {
+		b.Subscribed = on
+	} else if on {
+		return routing.ErrNotFound
+	}
 	return nil
+}
+
+// Subscriptions implements Subscriptions.
+func (f *fake) Subscriptions(_ context.Context, account string) ([]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	a := f.accounts[account]
+	names := slices.Collect(maps.Keys(a.gone))
+	for _, b := range a.boxes {
+		if b.Subscribed {
+			names = append(names, b.Name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// Tell implements Mailboxes.
+func (f *fake) Tell(_ context.Context, m routing.Mailbox, next uint32) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	b, err := f.find(m)
+	if err == nil {
+		b.Told = max(b.Told, next)
+	}
+	return err
 }
 
 // Items implements Messages.

@@ -21,7 +21,8 @@ import (
 // only the message of an APPEND is streamed.
 //
 // It answers CAPABILITY, ENABLE, ID and STARTTLS itself, because the library would
-// offer what we do not have and refuse what we do. It also owns the deadlines:
+// offer what we do not have and refuse what we do, and what the library is too lenient
+// about. It also owns the deadlines:
 // those the library sets are meant for a connection read octet by octet.
 type guard struct {
 	*wire
@@ -41,6 +42,7 @@ type guard struct {
 	saveOnly  bool   // it is a SEARCH RETURN (SAVE)
 	literal8  bool   // it is an APPEND of a literal8
 	rev2      bool   // IMAP4rev2 was enabled
+	selected  bool   // a mailbox is; set by the session
 
 	greeting []byte // of the library, as far as it was written
 	greeted  bool
@@ -204,6 +206,11 @@ func (g *guard) answer(fr frame) bool {
 		g.printf("%s BAD %s", fr.tag, sentence(fault))
 	case "ID":
 		answerID(g.wire, fr)
+	case "CHECK":
+		if g.selected {
+			return false
+		}
+		g.printf("%s BAD No mailbox is selected", fr.tag) // the library takes it for NOOP
 	case "STARTTLS":
 		g.printf("%s BAD TLS cannot be started after login", fr.tag)
 	default:

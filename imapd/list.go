@@ -1,7 +1,6 @@
 package imapd
 
 import (
-	"errors"
 	"slices"
 	"strings"
 
@@ -14,15 +13,16 @@ import (
 // node is a name in the tree of mailboxes. Levels above a mailbox are nodes even
 // where no mailbox has that name.
 type node struct {
-	name     string
-	mailbox  *routing.Mailbox // nil where there is none
-	children bool
-	inner    bool // something below it is subscribed
+	name       string
+	mailbox    *routing.Mailbox // nil where there is none
+	children   bool
+	subscribed bool
+	inner      bool // something below it is subscribed
 }
 
 // tree returns all names of an account, those of mailboxes in the order given, each
-// level before what is below it.
-func tree(all []routing.Mailbox) []*node {
+// level before what is below it, and at the end what is subscribed and has no mailbox.
+func tree(all []routing.Mailbox, subscribed []string) []*node {
 	var nodes []*node
 	byName := make(map[string]*node, len(all))
 	get := func(name string) *node {
@@ -34,16 +34,22 @@ func tree(all []routing.Mailbox) []*node {
 		}
 		return n
 	}
-	for i := range all {
-		m := &all[i]
-		for at := range len(m.Name) {
-			if m.Name[at] == delim[0] {
-				above := get(m.Name[:at])
-				above.children = true
-				above.inner = above.inner || m.Subscribed
+	above := func(name string, do func(*node)) {
+		for at := range len(name) {
+			if name[at] == delim[0] {
+				do(get(name[:at]))
 			}
 		}
-		get(m.Name).mailbox = m
+	}
+	for i := range all {
+		m := &all[i]
+		above(m.Name, func(n *node) { n.children, n.inner = true, n.inner || m.Subscribed })
+		n := get(m.Name)
+		n.mailbox, n.subscribed = m, m.Subscribed
+	}
+	for _, name := range subscribed {
+		above(name, func(n *node) { n.inner = true })
+		get(name).subscribed = true
 	}
 	return nodes
 }
@@ -61,8 +67,14 @@ func (s *session) List(w *imapserver.ListWriter, ref string, patterns []string, 
 	if err != nil {
 		return s.fail("list", err)
 	}
+	var subscribed []string // asked for only where those that have gone are listed
+	if options.SelectSubscribed {
+		if subscribed, err = s.server.Subscriptions.Subscriptions(s.ctx, s.account); err != nil {
+			return s.fail("list", err)
+		}
+	}
 	lsub := s.guard.command == "LSUB"
-	for _, n := range tree(all) {
+	for _, n := range tree(all, subscribed) {
 		match := slices.IndexFunc(patterns, func(p string) bool { return matchMailbox(ref+p, n.name) })
 		if match < 0 {
 			continue
@@ -87,13 +99,12 @@ func (s *session) List(w *imapserver.ListWriter, ref string, patterns []string, 
 // pattern shows one level, and not what is below it.
 func listData(n *node, options *imap.ListOptions, lsub, hides bool) *imap.ListData {
 	data := &imap.ListData{Delim: rune(delim[0]), Mailbox: n.name}
-	subscribed := n.mailbox != nil && n.mailbox.Subscribed
 	special := n.mailbox != nil && n.mailbox.SpecialUse != ""
 	if n.inner && options.SelectSubscribed && options.SelectRecursiveMatch {
 		// RFC 5258 section 3.5
 		data.ChildInfo = &imap.ListDataChildInfo{Subscribed: true}
 	}
-	if options.SelectSubscribed && !subscribed {
+	if options.SelectSubscribed && !n.subscribed {
 		switch {
 		case n.inner && options.SelectRecursiveMatch:
 		case n.inner && lsub && hides:
@@ -107,15 +118,19 @@ func listData(n *node, options *imap.ListOptions, lsub, hides bool) *imap.ListDa
 	if options.SelectSpecialUse && !special {
 		return nil
 	}
-	if n.mailbox == nil {
+	switch {
+	case n.mailbox != nil:
+	case n.children:
 		data.Attrs = append(data.Attrs, imap.MailboxAttrNoSelect)
+	case !lsub:
+		data.Attrs = append(data.Attrs, imap.MailboxAttrNonExistent) // RFC 5258 section 3.4
 	}
 	if n.children {
 		data.Attrs = append(data.Attrs, imap.MailboxAttrHasChildren)
 	} else {
 		data.Attrs = append(data.Attrs, imap.MailboxAttrHasNoChildren)
 	}
-	if subscribed && (options.SelectSubscribed && !lsub || options.ReturnSubscribed) {
+	if n.subscribed && (options.SelectSubscribed && !lsub || options.ReturnSubscribed) {
 		data.Attrs = append(data.Attrs, imap.MailboxAttrSubscribed)
 	}
 	if special && isKeyword(strings.TrimPrefix(n.mailbox.SpecialUse, `\`)) {
@@ -154,7 +169,7 @@ func (s *session) statusData(m routing.Mailbox, options *imap.StatusOptions) (*i
 	if err != nil {
 		return nil, err
 	}
-	first := s.server.firstTold(m.ID, m.UIDNext, false)
+	first := s.server.firstTold(m, m.UIDNext, false)
 	for i := range items {
 		if items[i].UID >= first {
 			*data.NumRecent++
@@ -235,22 +250,16 @@ func (s *session) Rename(from, to string, _ *imap.RenameOptions) error {
 }
 
 // Subscribe adds a mailbox to those LSUB lists.
-func (s *session) Subscribe(name string) error { return s.subscribe(name, true) }
-
-// Unsubscribe is the inverse of Subscribe.
-func (s *session) Unsubscribe(name string) error {
-	err := s.subscribe(name, false)
-	var e *imap.Error
-	if errors.As(err, &e) && e.Code == imap.ResponseCodeNonExistent {
-		return nil // programs tidy up in this order, and what has gone is not subscribed
-	}
-	return err
-}
-
-func (s *session) subscribe(name string, on bool) error {
+func (s *session) Subscribe(name string) error {
 	m, err := s.mailbox(name)
 	if err == nil {
-		err = s.server.Mailboxes.Subscribe(s.ctx, s.account, m.Name, on)
+		err = s.server.Subscriptions.Subscribe(s.ctx, s.account, m.Name, true)
 	}
 	return s.fail("subscribe", err)
+}
+
+// Unsubscribe is the inverse of Subscribe. Programs tidy up after they deleted a
+// mailbox, too, and what is not subscribed is no fault.
+func (s *session) Unsubscribe(name string) error {
+	return s.fail("unsubscribe", s.server.Subscriptions.Subscribe(s.ctx, s.account, canonicalName(name), false))
 }

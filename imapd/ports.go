@@ -23,7 +23,17 @@ type Mailboxes interface {
 	// RenameMailbox renames with all that is below it; INBOX gives up its messages
 	// and stays (RFC 3501 section 6.3.5).
 	RenameMailbox(ctx context.Context, account, from, to string) error
+	// Tell keeps as Mailbox.Told that a session was told of all UIDs below next.
+	Tell(ctx context.Context, m routing.Mailbox, next uint32) error
+}
+
+// Subscriptions keeps the names that LSUB lists. They stay when their mailboxes go.
+type Subscriptions interface {
+	// Subscribe takes a name off the list whether it is on it or not; only that of a
+	// mailbox is put on it.
 	Subscribe(ctx context.Context, account, name string, on bool) error
+	// Subscriptions returns all names on the list.
+	Subscriptions(ctx context.Context, account string) ([]string, error)
 }
 
 // Messages keeps the messages of ordinary mailboxes and the flags of all.

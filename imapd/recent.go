@@ -1,25 +1,29 @@
 package imapd
 
-import "github.com/emersion/go-imap/v2"
+import (
+	"context"
+	"time"
+
+	"github.com/emersion/go-imap/v2"
+
+	"postern/routing"
+)
 
 // flagRecent is gone from IMAP4rev2, and from the library with it.
 const flagRecent imap.Flag = `\Recent`
 
 // firstTold returns the first UID of a mailbox that no session was told of, and
 // with claim remembers that all below next were (RFC 3501 section 2.3.2, \Recent).
-// This is kept by the process: after a start nothing that was there is recent.
-func (s *Server) firstTold(mailbox int64, next uint32, claim bool) uint32 {
+// The process knows best; what Mailbox.Told says is from before it, or from another.
+func (s *Server) firstTold(m routing.Mailbox, next uint32, claim bool) uint32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	first, known := s.told[mailbox]
-	if !known {
-		first = next
-	}
-	if claim && (!known || next > first) {
+	first := max(s.told[m.ID], m.Told, 1)
+	if claim && next > first {
 		if s.told == nil {
 			s.told = make(map[int64]uint32)
 		}
-		s.told[mailbox] = next
+		s.told[m.ID] = next
 	}
 	return min(first, next)
 }
@@ -28,8 +32,26 @@ func (s *Server) firstTold(mailbox int64, next uint32, claim bool) uint32 {
 func (sel *selection) arrived(s *Server) {
 	sel.mailbox.UIDNext = max(sel.mailbox.UIDNext, sel.snapshot.next())
 	next := sel.mailbox.UIDNext
-	if first := s.firstTold(sel.mailbox.ID, next, !sel.readOnly); first < next {
+	if first := s.firstTold(sel.mailbox, next, !sel.readOnly); first < next {
 		sel.recent = append(sel.recent, span{first, next - 1}).normal()
+		sel.told = !sel.readOnly
+	}
+}
+
+// tellTime is how long it may take to keep what a session was told of.
+const tellTime = 5 * time.Second
+
+// leave gives a selection up, and has the store keep that this session was told of
+// what arrived in it. That is done once for a selection, not at each arrival; where it
+// is lost, messages are recent once more.
+func (s *session) leave(sel *selection) {
+	if sel == nil || !sel.told {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), tellTime)
+	defer cancel()
+	if err := s.server.Mailboxes.Tell(ctx, sel.mailbox, sel.mailbox.UIDNext); err != nil {
+		_ = s.fail("keep what was told", err)
 	}
 }
 

@@ -32,6 +32,7 @@ func searched(f *fake) {
 	for i := range box.msgs {
 		box.msgs[i].UID = uint32(3*i + 1) // 1 4 7 10 13
 	}
+	f.settle("alice")
 }
 
 func TestSearch(t *testing.T) {

@@ -20,14 +20,15 @@ type Server struct {
 	// itself lets nobody log in.
 	TLS *tls.Config
 
-	Auth      Authenticator
-	Mailboxes Mailboxes
-	Messages  Messages
-	Mover     Mover
-	Status    Status
-	Commander Commander
-	Watcher   Watcher
-	Vault     Vault
+	Auth          Authenticator
+	Mailboxes     Mailboxes
+	Subscriptions Subscriptions
+	Messages      Messages
+	Mover         Mover
+	Status        Status
+	Commander     Commander
+	Watcher       Watcher
+	Vault         Vault
 
 	// Location is the time zone of the times people read; nil is UTC.
 	Location *time.Location

@@ -45,6 +45,7 @@ type selection struct {
 	fresh    bool                      // a keyword came up that it has not announced
 	saved    spans                     // the UIDs of the last SEARCH with SAVE (RFC 5182)
 	recent   spans                     // the UIDs this session was the first to be told of
+	told     bool                      // there were such
 	copied   map[uint32]routing.Folder // entries copied to another status folder: half a move
 	last     *opened                   // the message read last: clients ask for it in pieces
 }
@@ -68,10 +69,11 @@ func (s *session) Close() error {
 	s.guard.ended = true
 	s.cancel()
 	s.mu.Lock()
-	s.closed = true
-	s.selected = nil
+	sel := s.selected
+	s.closed, s.selected = true, nil
 	s.mu.Unlock()
 	s.idlers.Wait()
+	s.leave(sel)
 	s.release()
 	return nil
 }
@@ -136,6 +138,7 @@ func (s *session) Select(name string, options *imap.SelectOptions) (*imap.Select
 	s.mu.Lock()
 	s.selected = sel
 	s.mu.Unlock()
+	s.guard.selected = true
 	flags := sel.announce()
 	return &imap.SelectData{
 		List:              sel.listing(),
@@ -160,8 +163,11 @@ func (sel *selection) listing() *imap.ListData {
 // Unselect gives the selected mailbox up.
 func (s *session) Unselect() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	sel := s.selected
 	s.selected = nil
+	s.mu.Unlock()
+	s.guard.selected = false
+	s.leave(sel)
 	return nil
 }
 

@@ -230,8 +230,14 @@ func TestRecent(t *testing.T) {
 	h := newHouse(t, true, nil)
 	h.fake.deliver("alice", inbox, message1, 0)
 	a, b := h.login("alice", "secret"), h.login("alice", "secret")
-	a.ok("SELECT INBOX")
+	// What came before anybody looked is recent, and the store keeps that it was told.
+	if got := a.ok("SELECT INBOX"); got[1] != "* 1 RECENT" {
+		t.Errorf("the first SELECT: %q", got)
+	}
 	a.ok("UNSELECT")
+	if got := h.fake.named("alice", inbox).Told; got != 2 {
+		t.Errorf("the store was told of all UIDs below %d", got)
+	}
 	h.fake.deliver("alice", inbox, message1, 0)
 	if got := b.ok("STATUS INBOX (RECENT)"); got[0] != "* STATUS INBOX (RECENT 1)" {
 		t.Errorf("got %q", got)

@@ -79,6 +79,7 @@ func TestTrap03(t *testing.T) {
 func TestTrap04(t *testing.T) {
 	h := newHouse(t, true, nil)
 	h.fake.deliver("alice", inbox, message1, 1<<20|routing.FlagSeen, "with space", "br(ace", "\u00fc", "", "ok", strings.Repeat("x", 1000))
+	h.fake.settle("alice")
 	h.fake.named("alice", "Sent").SpecialUse = `\bad use`
 	c := h.login("alice", "secret")
 	c.ok("SELECT INBOX")

@@ -56,6 +56,7 @@ type Mailbox struct {
 	Subscribed  bool
 	UIDValidity uint32
 	UIDNext     uint32
+	Told        uint32 // the first UID that no session was told of, as far as is kept
 	Messages    int
 	Unseen      int
 	Size        int64 // sum of the sizes; 0 for a status folder

@@ -54,12 +54,23 @@ func combine(flags, own routing.Flags, change routing.FlagChange) routing.Flags 
 	}
 }
 
+// hasKeyword folds case: keywords that differ in it alone are the same (RFC 9051
+// section 2.3.2).
+func hasKeyword(keywords []string, k string) bool {
+	return slices.ContainsFunc(keywords, func(have string) bool { return strings.EqualFold(have, k) })
+}
+
 func combineKeywords(keywords []string, change routing.FlagChange) []string {
 	switch change.Mode {
 	case routing.FlagsAdd:
-		return append(keywords, change.Keywords...)
+		for _, k := range change.Keywords {
+			if !hasKeyword(keywords, k) {
+				keywords = append(keywords, k)
+			}
+		}
+		return keywords
 	case routing.FlagsRemove:
-		return slices.DeleteFunc(keywords, func(k string) bool { return slices.Contains(change.Keywords, k) })
+		return slices.DeleteFunc(keywords, func(k string) bool { return hasKeyword(change.Keywords, k) })
 	default:
 		return change.Keywords
 	}

@@ -154,6 +154,85 @@ func TestSubscribe(t *testing.T) {
 	})
 }
 
+// TestSubscriptionsStay: what is on the list stays there when its mailbox goes, and goes
+// with a mailbox that is renamed.
+func TestSubscriptionsStay(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		ctx := t.Context()
+		before, err := r.Subscriptions(ctx, "alice")
+		if err != nil || len(before) != 17 {
+			t.Fatal(before, err)
+		}
+		for _, do := range []func() error{
+			func() error { return r.CreateMailbox(ctx, "alice", "a/b", "") },
+			func() error { return r.CreateMailbox(ctx, "alice", "ab", "") },
+			func() error { return r.Subscribe(ctx, "alice", "a", true) },
+			func() error { return r.Subscribe(ctx, "alice", "a/b", true) },
+			func() error { return r.Subscribe(ctx, "alice", "ab", true) },
+			func() error { return r.Subscribe(ctx, "alice", "ab", true) },
+			func() error { return r.DeleteMailbox(ctx, "alice", "ab") },
+			func() error { return r.RenameMailbox(ctx, "alice", "a", "c") },
+			func() error { return r.CreateMailbox(ctx, "alice", "d", "") },
+		} {
+			if err := do(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		after, err := r.Subscriptions(ctx, "alice")
+		if err != nil {
+			t.Fatal(err)
+		}
+		fresh := slices.DeleteFunc(after, func(n string) bool { return slices.Contains(before, n) })
+		if want := []string{"ab", "c", "c/b"}; !slices.Equal(fresh, want) {
+			t.Errorf("subscribed: %q, want %q", fresh, want)
+		}
+		if r.mailbox("alice", "d").Subscribed || !r.mailbox("alice", "c/b").Subscribed {
+			t.Error("a new mailbox is subscribed, or one that was renamed is not")
+		}
+		if err := r.Subscribe(ctx, "alice", "ab", false); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestTell: what a session was told of is kept, and never less of it.
+func TestTell(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		m := r.mailbox("alice", "INBOX")
+		for _, below := range []uint32{5, 3} {
+			if err := r.Tell(t.Context(), m, below); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := r.mailbox("alice", "INBOX").Told; m.Told != 1 || got != 5 {
+			t.Errorf("told: %d, then %d", m.Told, got)
+		}
+	})
+}
+
+// TestKeywordCase: keywords that differ in case alone are the same.
+func TestKeywordCase(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		ctx := t.Context()
+		m := r.mailbox("alice", "Drafts")
+		uids, err := r.Add(ctx, m, []routing.Deposit{{Keywords: []string{"Work", "home"}, Size: 1, Sealed: []byte("x")}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []routing.FlagChange{
+			{Mode: routing.FlagsAdd, Keywords: []string{"WORK"}}, {Mode: routing.FlagsRemove, Keywords: []string{"Home"}},
+		} {
+			if err := r.SetFlags(ctx, m, uids, c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		items, err := r.Items(ctx, m)
+		if err != nil || !slices.Equal(items[0].Keywords, []string{"Work"}) {
+			t.Errorf("got %q, %v", items[0].Keywords, err)
+		}
+	})
+}
+
 func TestMail(t *testing.T) {
 	onEach(t, func(t *testing.T, r *rig) {
 		ctx := t.Context()

@@ -34,7 +34,8 @@ func createMailboxes(t *tx, account int64) error {
 			return err
 		}
 	}
-	return nil
+	_, err := t.exec("INSERT INTO subscriptions (account, name) SELECT account, name FROM mailboxes WHERE account = ?", account)
+	return err
 }
 
 func insertMailbox(t *tx, account int64, name, use string, status routing.Folder) error {
@@ -42,7 +43,7 @@ func insertMailbox(t *tx, account int64, name, use string, status routing.Folder
 	if err != nil {
 		return err
 	}
-	if _, err := t.exec(`INSERT INTO mailboxes (account, name, status, special_use, subscribed, uid_validity) VALUES (?, ?, ?, ?, 1, ?)`,
+	if _, err := t.exec(`INSERT INTO mailboxes (account, name, status, special_use, uid_validity) VALUES (?, ?, ?, ?, ?)`,
 		account, name, status, use, validity); err != nil {
 		return fmt.Errorf("create mailbox %q: %w", name, explain(err))
 	}
@@ -68,12 +69,13 @@ func (db *DB) Mailboxes(ctx context.Context, account string) ([]routing.Mailbox,
 		if err != nil {
 			return err
 		}
-		rows, err := q.query(`SELECT b.id, b.name, b.status, b.special_use, b.subscribed, b.uid_validity,
-				CASE b.status WHEN 0 THEN b.uid_next ELSE a.change + 1 END
+		rows, err := q.query(`SELECT b.id, b.name, b.status, b.special_use, b.uid_validity, b.told,
+				CASE b.status WHEN 0 THEN b.uid_next ELSE a.change + 1 END,
+				EXISTS (SELECT 1 FROM subscriptions s WHERE s.account = b.account AND s.name = b.name)
 			FROM mailboxes b JOIN accounts a ON a.id = b.account WHERE b.account = ? ORDER BY b.status, b.name <> 'INBOX', b.name`, id)
 		all, err = collect(rows, err, func(row scanner) (m routing.Mailbox, err error) {
 			m.Account = account
-			err = row.Scan(&m.ID, &m.Name, &m.Status, &m.SpecialUse, &m.Subscribed, &m.UIDValidity, &m.UIDNext)
+			err = row.Scan(&m.ID, &m.Name, &m.Status, &m.SpecialUse, &m.UIDValidity, &m.Told, &m.UIDNext, &m.Subscribed)
 			return m, err
 		})
 		if err != nil {
@@ -248,16 +250,50 @@ func renameTree(t *tx, account int64, from, to string) error {
 			return fmt.Errorf("rename mailbox %q: %w", name, explain(err))
 		}
 	}
-	return nil
+	_, err = t.exec(`UPDATE OR REPLACE subscriptions SET name = ?3 || substr(name, length(?2) + 1)
+		WHERE account = ?1 AND (name = ?2 OR substr(name, 1, length(?2) + 1) = ?2 || '/')`, account, from, to)
+	return err
 }
 
-// Subscribe puts a mailbox, a status folder too, on the account's list, or takes it off.
+// Subscribe puts a mailbox, a status folder too, on the account's list, or takes a name
+// off it. What is on it stays there when its mailbox goes (RFC 3501 section 6.3.9).
 func (db *DB) Subscribe(ctx context.Context, account, name string, on bool) error {
 	return db.change(ctx, account, func(t *tx, id int64) error {
-		n, err := t.exec("UPDATE mailboxes SET subscribed = ? WHERE account = ? AND name = ?", on, id, name)
+		if !on {
+			_, err := t.exec("DELETE FROM subscriptions WHERE account = ? AND name = ?", id, name)
+			return err
+		}
+		n, err := t.exec("INSERT OR REPLACE INTO subscriptions (account, name) SELECT account, name FROM mailboxes WHERE account = ? AND name = ?", id, name)
 		if err == nil && n == 0 {
 			err = fmt.Errorf("mailbox %q: %w", name, routing.ErrNotFound)
 		}
+		return err
+	})
+}
+
+// Subscriptions returns the names an account is subscribed to, those of mailboxes that
+// have gone among them, sorted.
+func (db *DB) Subscriptions(ctx context.Context, account string) (names []string, err error) {
+	err = db.reading(ctx, func(q querier) error {
+		id, err := accountID(q, account)
+		if err != nil {
+			return err
+		}
+		rows, err := q.query("SELECT name FROM subscriptions WHERE account = ? ORDER BY name", id)
+		names, err = collect(rows, err, scanString)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read subscriptions of %s: %w", account, err)
+	}
+	return names, nil
+}
+
+// Tell remembers that a session was told of all messages of a mailbox below a UID
+// (RFC 3501 section 2.3.2, \Recent).
+func (db *DB) Tell(ctx context.Context, m routing.Mailbox, below uint32) error {
+	return db.write(ctx, func(t *tx) error {
+		_, err := t.exec("UPDATE mailboxes SET told = ? WHERE id = ? AND told < ?", below, m.ID, below)
 		return err
 	})
 }

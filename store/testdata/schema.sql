@@ -166,9 +166,8 @@ CREATE TABLE mailboxes (
   name         TEXT    NOT NULL CHECK (name <> ''),
   status       INTEGER NOT NULL CHECK (status BETWEEN 0 AND 11), -- 0: an ordinary one
   special_use  TEXT    NOT NULL,
-  subscribed   INTEGER NOT NULL CHECK (subscribed IN (0, 1)),
   uid_validity INTEGER NOT NULL CHECK (uid_validity BETWEEN 1 AND 4294967295),
-  uid_next     INTEGER NOT NULL DEFAULT 1 CHECK (uid_next BETWEEN 1 AND 4294967295),
+  uid_next     INTEGER NOT NULL DEFAULT 1 CHECK (uid_next BETWEEN 1 AND 4294967295), told INTEGER NOT NULL DEFAULT 1 CHECK (told >= 1),
   UNIQUE (account, name)
 ) STRICT;
 
@@ -249,6 +248,12 @@ CREATE TABLE stamps (
   digest   BLOB,
   void     INTEGER NOT NULL CHECK (void IN (0, 1)),
   PRIMARY KEY (account, sequence)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE subscriptions (
+  account INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+  name    TEXT    NOT NULL CHECK (name <> ''),
+  PRIMARY KEY (account, name)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE tasks (

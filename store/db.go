@@ -36,9 +36,11 @@ type Options struct {
 	// BusyTimeout is how long a write waits for another process that has the database
 	// locked; 0: 5 seconds.
 	BusyTimeout time.Duration
-	// Unchecked leaves out the check of the whole file that Open makes: for a short
-	// command beside a running gateway, which has made it.
+	// Unchecked leaves out the check of the whole file: for a short command beside a
+	// running gateway, which sees to it.
 	Unchecked bool
+
+	small int64 // in place of smallDatabase, for tests; 0: that
 }
 
 const (
@@ -60,6 +62,7 @@ type DB struct {
 	announce func([]routing.Record)
 	log      *slog.Logger
 	bodies   bodies
+	mark     *mark // nil until it is open
 
 	rw        *sql.DB // has one connection, which conn is
 	conn      *sql.Conn
@@ -98,10 +101,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	db.hub.ready = make(chan struct{}, 1)
 	db.heard.more = make(chan struct{}, 1)
 	if err := db.open(ctx, o); err != nil {
-		if damaged(err) {
-			err = fmt.Errorf("%s is damaged (%w): restore it from a backup", databaseName, err)
-		}
-		return nil, fmt.Errorf("open database in %s: %w", dir, errors.Join(err, db.Close()))
+		return nil, fmt.Errorf("open database in %s: %w", dir, errors.Join(withRemedy(err), db.Close()))
 	}
 	return db, nil
 }
@@ -125,12 +125,15 @@ func (db *DB) open(ctx context.Context, o Options) error {
 	if err := checkVersion(ctx, db.rw); err != nil {
 		return err
 	}
-	if !o.Unchecked {
-		if err := checkIntegrity(ctx, db.rw); err != nil {
-			return err
-		}
+	m, err := db.verify(ctx, o)
+	if err != nil {
+		return err
 	}
 	if err := migrate(ctx, db.rw); err != nil {
+		return err
+	}
+	last, err := checkLost(ctx, db.rw, m)
+	if err != nil {
 		return err
 	}
 	if db.conn, err = db.rw.Conn(ctx); err != nil {
@@ -147,7 +150,11 @@ func (db *DB) open(ctx context.Context, o Options) error {
 	}
 	db.read.SetMaxOpenConns(readers)
 	db.read.SetMaxIdleConns(readers)
-	return db.read.PingContext(ctx)
+	if err := db.read.PingContext(ctx); err != nil {
+		return err
+	}
+	db.mark = m
+	return m.begin(last)
 }
 
 // openWriter opens the one connection that writes. The driver's own default for the
@@ -187,6 +194,12 @@ func (db *DB) Close() error {
 	if db.rw != nil {
 		errs = append(errs, db.rw.Close())
 	}
+	if db.mark != nil {
+		if !beyondTrust(db.endErr) {
+			errs = append(errs, db.mark.note(ended))
+		}
+		errs = append(errs, db.mark.close())
+	}
 	return errors.Join(errs...)
 }
 
@@ -216,31 +229,6 @@ func checkVersion(ctx context.Context, rw *sql.DB) error {
 		}
 	}
 	return nil
-}
-
-// checkIntegrity reads the whole database and looks for damage.
-func checkIntegrity(ctx context.Context, rw *sql.DB) error {
-	var verdict string
-	if err := rw.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
-		return explain(err)
-	}
-	if verdict != "ok" {
-		return fmt.Errorf("%s is damaged (%s): restore it from a backup", databaseName, strings.TrimSpace(verdict))
-	}
-	rows, err := rw.QueryContext(ctx, "PRAGMA foreign_key_check")
-	if err != nil {
-		return explain(err)
-	}
-	defer rows.Close()
-	if rows.Next() {
-		var table, parent string
-		var rowid, constraint any
-		if err := rows.Scan(&table, &rowid, &parent, &constraint); err != nil {
-			return explain(err)
-		}
-		return fmt.Errorf("%s is damaged (a row of %s refers to one of %s that is missing): restore it from a backup", databaseName, table, parent)
-	}
-	return explain(rows.Err())
 }
 
 // reading gives do one consistent state of the database to read. The end of ctx counts

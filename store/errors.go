@@ -62,13 +62,16 @@ func beyondTrust(err error) bool {
 	if errors.As(err, &e) {
 		return e.Code == sqlite3.ErrIoErr && !outOfSpace(err) || damaged(err)
 	}
-	return errors.Is(err, errSync)
+	return errors.Is(err, errSync) || damaged(err)
 }
+
+// errDamaged is in the error of a check that found damage.
+var errDamaged = errors.New("damage")
 
 // damaged reports whether err says that the database itself cannot be read.
 func damaged(err error) bool {
 	var e sqlite3.Error
-	return errors.As(err, &e) && (e.Code == sqlite3.ErrCorrupt || e.Code == sqlite3.ErrNotADB)
+	return errors.Is(err, errDamaged) || errors.As(err, &e) && (e.Code == sqlite3.ErrCorrupt || e.Code == sqlite3.ErrNotADB)
 }
 
 // errSync is in the error of a file of ours that could not be synced.

@@ -38,29 +38,38 @@ func prepareDirectory(dir string) error {
 // cannot be the one we wrote. A fresh database in the place of a lost one would look like
 // a gateway with nothing to do.
 func prepareFile(ctx context.Context, dir string, busy time.Duration) error {
+	there, err := inspectFile(dir)
+	if there || err != nil {
+		return err
+	}
+	if rest := remains(dir); rest != "" {
+		return fmt.Errorf("%s is missing, but %s shows that there was one: restore it from a backup, or move everything out of the directory to begin anew", databaseName, rest)
+	}
+	return create(ctx, dir, busy)
+}
+
+// inspectFile refuses a file that cannot be the one we wrote. there says that there is one.
+func inspectFile(dir string) (there bool, err error) {
 	file := filepath.Join(dir, databaseName)
 	info, err := os.Stat(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		if rest := remains(dir); rest != "" {
-			return fmt.Errorf("%s is missing, but %s shows that there was one: restore it from a backup, or move everything out of the directory to begin anew", databaseName, rest)
-		}
-		return create(ctx, dir, busy)
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a regular file", databaseName)
+		return true, fmt.Errorf("%s is not a regular file", databaseName)
 	}
 	if info.Mode().Perm()&others != 0 {
-		return fmt.Errorf("others can read %s (mode %#o): chmod 600 %s", databaseName, info.Mode().Perm(), file)
+		return true, fmt.Errorf("others can read %s (mode %#o): chmod 600 %s", databaseName, info.Mode().Perm(), file)
 	}
-	return checkHeader(file, info.Size())
+	return true, checkHeader(file, info.Size())
 }
 
 // remains names something that only a database leaves behind.
 func remains(dir string) string {
-	for _, name := range []string{databaseName + "-wal", databaseName + "-journal", databaseName + "-shm"} {
+	for _, name := range []string{databaseName + "-wal", databaseName + "-journal", databaseName + "-shm", markName} {
 		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
 			return name
 		}

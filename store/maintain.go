@@ -89,6 +89,26 @@ func (w *writer) checkpoint(mode string) (s logState, err error) {
 			}
 		}()
 	}
+	if mode != "NOOP" {
+		w.note(writing)
+	}
 	err = w.db.conn.QueryRowContext(w.ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&s.busy, &s.frames, &s.moved)
+	if err == nil && mode != "NOOP" {
+		w.note(resting)
+	}
 	return s, err
+}
+
+// note writes the mark. That it is not written costs only a check at the next start.
+func (w *writer) note(state string) {
+	if err := w.db.mark.note(state); err != nil {
+		w.db.log.Warn("write "+markName, "err", err)
+	}
+}
+
+// committed notes the last event of a commit in the mark.
+func (w *writer) committed(e effects) {
+	if err := w.db.mark.committed(lastID(e.records)); err != nil {
+		w.db.log.Warn("write "+markName, "err", err)
+	}
 }

@@ -79,7 +79,10 @@ func TestOpenRefuses(t *testing.T) {
 		{"a missing file beside a log", func(t *testing.T, _, file string) error {
 			return os.Rename(file, file+"-wal")
 		}, "postern.db-wal shows that there was one"},
-		{"a missing file beside bodies", func(t *testing.T, _, file string) error { return os.Remove(file) }, "bodies shows that there was one"},
+		{"a missing file beside a mark", func(t *testing.T, _, file string) error { return os.Remove(file) }, "postern.db-mark shows that there was one"},
+		{"a missing file beside bodies", func(t *testing.T, dir, file string) error {
+			return errors.Join(os.Remove(file), os.Remove(filepath.Join(dir, markName)))
+		}, "bodies shows that there was one"},
 		{"a newer schema", func(t *testing.T, _, file string) error {
 			return alter(file, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)")
 		}, "use a newer postern"},

@@ -57,11 +57,16 @@ func (db *DB) Run(ctx context.Context) error {
 	defer stop()
 	var wg sync.WaitGroup
 	wg.Go(func() { db.keepBodies(keeping) })
+	wg.Go(func() { db.keepChecked(keeping) })
 	wg.Go(func() { db.heard.run(db.announce) })
 
 	err := w.run(ctx)
 	db.endErr = ErrStopped
 	if err != nil {
+		if damaged(err) {
+			db.mark.suspect()
+			w.note(resting)
+		}
 		err = fmt.Errorf("run database: %w", err)
 		db.endErr = fmt.Errorf("%w: %w", ErrStopped, err)
 	}
@@ -134,6 +139,7 @@ func (w *writer) batch(first *request) error {
 	for _, r := range batch {
 		all.add(r.effects)
 	}
+	w.committed(all)
 	w.follow(all)
 	for _, r := range batch {
 		r.done <- r.err

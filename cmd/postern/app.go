@@ -104,30 +104,3 @@ func (a *app) versionCommand() *cobra.Command {
 		},
 	}
 }
-
-func (a *app) checkCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "check",
-		Short: "Tell all that is wrong with the configuration",
-		Long: `Check reads the configuration and tells every fault of it at once, one a line:
-
-  postern.toml:12: levels.urgent.patience: "15x" is not a duration; write 30s, 10m, 4h or 2d
-
-It looks at the files that the configuration names as well, but opens no port and
-changes nothing.`,
-		Example: `  postern check
-  postern check --config config.example.toml`,
-		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			c, err := a.load()
-			if err != nil {
-				return err
-			}
-			if err := c.checkMachine(a.configPath()); err != nil {
-				return err
-			}
-			a.printf("%s: no fault\n", a.configPath())
-			return nil
-		},
-	}
-}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"postern/store"
+)
+
+func (a *app) checkCommand() *cobra.Command {
+	var database bool
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Tell all that is wrong with the configuration, or the database",
+		Long: `Check reads the configuration and tells every fault of it at once, one a line:
+
+  postern.toml:12: levels.urgent.patience: "15x" is not a duration; write 30s, 10m, 4h or 2d
+
+It looks at the files that the configuration names as well, but opens no port and
+changes nothing.
+
+With --database it reads all of the database too, and tells whether it is whole. The
+gateway does that by itself: at its start while the database is small or where the
+file is not as it was left, and otherwise once a day while it runs.`,
+		Example: `  postern check
+  postern check --config config.example.toml
+  postern check --database`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.load()
+			if err != nil {
+				return err
+			}
+			if err := c.checkMachine(a.configPath()); err != nil {
+				return err
+			}
+			a.printf("%s: no fault\n", a.configPath())
+			if !database {
+				return nil
+			}
+			return a.checkDatabase(cmd.Context(), resolve(c.dir, c.Data))
+		},
+	}
+	cmd.Flags().BoolVar(&database, "database", false, "read all of the database as well")
+	return cmd
+}
+
+func (a *app) checkDatabase(ctx context.Context, dir string) error {
+	if _, err := os.Stat(dataDir(dir).path("keys")); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s holds no gateway yet", dir)
+	}
+	if err := store.Check(ctx, dir); err != nil {
+		return err
+	}
+	a.printf("%s: the database is whole\n", dir)
+	return nil
+}

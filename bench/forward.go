@@ -52,6 +52,14 @@ func (h *hop) got(c traffic.Copy) {
 	h.seen = make(chan struct{})
 }
 
+// forget begins anew.
+func (h *hop) forget() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	clear(h.at)
+	clear(h.from)
+}
+
 // look gives do the times of arrival.
 func (h *hop) look(do func(at map[string]time.Time)) {
 	h.mu.Lock()

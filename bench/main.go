@@ -40,8 +40,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&b.mails, "mails", 10_000, "messages in a mailbox that is read beside Dovecot")
 	flags.IntVar(&b.entries, "entries", 100_000, "messages in a folder that is read alone")
 	flags.IntVar(&b.reactions, "reactions", 50, "bounces and changes of state to react to")
+	flags.IntVar(&b.waiting, "waiting", 1_000_000, "messages that wait, and are done, at the most")
 	sizes := flags.String("sizes", "2,4,50,500", "sizes of messages, in KB")
-	only := flags.String("only", "accept,forward,priority,reaction,mailbox,folder", "what is measured")
+	only := flags.String("only", "accept,forward,priority,reaction,mailbox,folder,scale", "what is measured")
 	flags.IntVar(&b.workers, "workers", 0, "messages the gateway sends at the same time; 0: its default")
 	flags.StringVar(&b.profile, "profile", "", "write CPU profiles of the gateway to this directory")
 	flags.StringVar(&b.program, "gateway", "", "measure this program instead of building one from this tree")
@@ -88,6 +89,7 @@ type bench struct {
 	reactions   int
 	mails       int
 	entries     int
+	waiting     int
 	workers     int
 	profile     string
 
@@ -108,6 +110,7 @@ func (b *bench) run(ctx context.Context, only []string) error {
 	cases := map[string]func(context.Context) error{
 		"accept": b.accept, "forward": b.forward, "priority": b.priority, "reaction": b.reaction,
 		"mailbox": b.mailbox, "folder": b.folder,
+		"scale": b.scale,
 	}
 	for _, name := range only {
 		measure := cases[name]

@@ -70,7 +70,7 @@ func lifeCycle(t *testing.T, name string, n int) (survived bool) {
 	startGateway(t, g)
 	w.drain(20 * time.Second)
 	stopGateway(t, g)
-	w.audit(2)
+	w.audit()
 	return survived
 }
 

@@ -35,26 +35,32 @@ func dialIMAP(addr string) (*imapClient, error) {
 	return c, nil
 }
 
-// say sends a command, and reads up to the line that begins with until. A command whose
-// tag comes back with anything else has failed.
+// say sends a command, and reads up to the line that begins with until.
 func (c *imapClient) say(command, until string) error {
+	_, err := c.ask(command, until)
+	return err
+}
+
+// ask sends a command, and returns the line that begins with until. A command whose tag
+// comes back with anything else has failed.
+func (c *imapClient) ask(command, until string) (line string, err error) {
 	if err := c.conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
-		return err
+		return "", err
 	}
 	if _, err := c.conn.Write([]byte(command)); err != nil {
-		return err
+		return "", err
 	}
 	tag, _, _ := strings.Cut(until, " ")
 	for {
 		line, err := c.r.ReadString('\n')
 		if err != nil {
-			return err
+			return "", err
 		}
 		switch {
 		case strings.HasPrefix(line, until):
-			return nil
+			return line, nil
 		case tag != "*" && tag != "+" && strings.HasPrefix(line, tag+" "), strings.HasPrefix(line, "* BYE"):
-			return fmt.Errorf("imap: %q was answered with %q", strings.TrimSpace(command), strings.TrimSpace(line))
+			return "", fmt.Errorf("imap: %q was answered with %q", strings.TrimSpace(command), strings.TrimSpace(line))
 		}
 	}
 }

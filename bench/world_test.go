@@ -1,10 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
+	"net/mail"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,14 +17,16 @@ import (
 
 	"postern/bench/internal/rig"
 	"postern/bench/internal/traffic"
+	"postern/pgp"
 )
 
 // kinds are what the world does to a message, told by the first word of its recipient's
 // address: "slow-17@sink.test".
-var kinds = []string{"ok", "refuse", "reject", "defer", "full", "drop", "cut", "slow", "bounce"}
+var kinds = []string{"ok", "refuse", "reject", "defer", "full", "drop", "cut", "slow", "bounce", "lost"}
 
-// failing are those of which the alternate gets the message.
-var failing = map[string]bool{"refuse": true, "reject": true, "bounce": true}
+// failing are those of which the alternate gets the message; "lost" has that refused too,
+// so that the sender gets a notice.
+var failing = map[string]bool{"refuse": true, "reject": true, "bounce": true, "lost": true}
 
 func kindOf(to string) string {
 	kind, _, _ := strings.Cut(to, "-")
@@ -45,11 +51,21 @@ type world struct {
 	addr    string
 
 	mu      sync.Mutex
-	tried   map[string]int    // times a recipient was offered
-	copies  map[string]int    // copies that were answered with 250, by address
-	ids     map[string]int    // id of every 250 → number of the message
+	tried   map[string]int   // times a recipient was offered
+	copies  map[string]int   // copies that were answered with 250, by address
+	ids     map[string]int   // id of every 250 → number of the message
+	cut     map[attempt]bool // what was under way when the gateway was killed
+	asked   map[int]int      // number of a message → how many recipients it has
+	opened  int              // copies whose content was looked at, and was right
+	killed  int
 	bounces chan traffic.Copy // to be bounced
 	waiting atomic.Int64      // of these, those that have not been taken
+}
+
+// attempt is one try of a delivery.
+type attempt struct {
+	delivery, number int
+	address          string
 }
 
 // newWorld starts the outside; it ends with the test.
@@ -60,11 +76,11 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w := &world{t: t, addr: l.Addr().String(), tried: map[string]int{}, copies: map[string]int{}, ids: map[string]int{},
-		bounces: make(chan traffic.Copy, 1<<20)}
+		cut: map[attempt]bool{}, asked: map[int]int{}, bounces: make(chan traffic.Copy, 1<<20)}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		sink := &traffic.Sink{Fault: w.fault, Got: w.got}
+		sink := &traffic.Sink{Fault: w.fault, Got: w.got, Keep: true}
 		if err := sink.Serve(ctx, l); err != nil {
 			t.Errorf("next hop: %v", err)
 		}
@@ -84,7 +100,7 @@ func (w *world) fault(to string) traffic.Fault {
 	w.tried[to]++
 	again := w.tried[to] > 2
 	switch kind := kindOf(to); {
-	case kind == "refuse":
+	case kind == "refuse", kind == "lost", strings.HasPrefix(to, "alt-lost-"):
 		return traffic.RefuseRcpt
 	case kind == "reject":
 		return traffic.RefuseData
@@ -104,8 +120,14 @@ func (w *world) fault(to string) traffic.Fault {
 
 // got is a traffic.Sink's.
 func (w *world) got(c traffic.Copy) {
+	fault := w.open(c)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if fault != nil {
+		w.t.Errorf("a copy to %s: %v", c.To, fault)
+	} else {
+		w.opened++
+	}
 	kind := kindOf(c.To)
 	// What was dropped was never answered: that it comes again is right.
 	if !c.Taken || kind == "drop" && w.tried[c.To] <= 2 {
@@ -119,6 +141,49 @@ func (w *world) got(c traffic.Copy) {
 			w.bounces <- c
 		}
 	}
+}
+
+// open reads a copy as its recipient does: it must hold all that was submitted, and be of
+// the message that was sent to this address.
+func (w *world) open(c traffic.Copy) error {
+	m, err := mail.ReadMessage(bytes.NewReader(c.Content))
+	if err != nil {
+		return err
+	}
+	body, err := io.ReadAll(m.Body)
+	if err != nil {
+		return err
+	}
+	reader := pgp.Reader{Secrets: [][]byte{w.gateway.Secret}, Now: time.Now}
+	content, _, err := reader.Decrypt(m.Header.Get("Content-Type"), body)
+	if err != nil {
+		return err
+	}
+	n, err := numberOf(c.To)
+	if err != nil {
+		return err
+	}
+	_, want, _ := bytes.Cut(letter(n), []byte("\r\n\r\n"))
+	if !bytes.Contains(content, bytes.TrimSpace(want)) {
+		return fmt.Errorf("its content is not that of message %d: %.200q", n, content)
+	}
+	return nil
+}
+
+// numberOf is the number of the message that was sent to an address: "slow-17@sink.test".
+func numberOf(to string) (int, error) {
+	local, _, _ := strings.Cut(to, "@")
+	return strconv.Atoi(local[strings.LastIndexByte(local, '-')+1:])
+}
+
+// letter is message n.
+func letter(n int) []byte {
+	size := 2 << 10
+	if n%20 == 7 {
+		size = 100 << 10 // in a file of its own
+	}
+	content := traffic.Content(rig.Sender, size)
+	return fmt.Appendf(content, "This is number %d.\r\n", n)
 }
 
 // bounce returns what bounces until it is taken, as a server does.
@@ -158,21 +223,18 @@ var acceptedID = regexp.MustCompile(`^250 2\.\d\.\d ([a-z2-7]{10,})`)
 // the id of its 250. It returns the connection for the next one, nil where it is gone,
 // and whether the message was taken.
 func (w *world) submit(c *traffic.Client, n int, to ...string) (*traffic.Client, bool) {
-	var fields []string
+	var content []byte
 	for _, r := range to {
-		fields = append(fields, fmt.Sprintf("Postern-Alternate: alt-%s; for=%s", r, r))
+		content = fmt.Appendf(content, "Postern-Alternate: alt-%s; for=%s\r\n", r, r)
 	}
+	content = append(content, letter(n)...)
 	if c == nil {
 		var err error
 		if c, err = traffic.Dial(w.gateway.Device); err != nil {
 			return nil, false
 		}
 	}
-	size := 2 << 10
-	if n%20 == 7 {
-		size = 100 << 10 // in a file of its own
-	}
-	reply, err := c.Submit(rig.Sender, to, traffic.Content(rig.Sender, size, fields...))
+	reply, err := c.Submit(rig.Sender, to, content)
 	if err != nil {
 		c.Close()
 		return nil, false
@@ -189,7 +251,7 @@ func (w *world) submit(c *traffic.Client, n int, to ...string) (*traffic.Client,
 	if other, twice := w.ids[m[1]]; twice {
 		w.t.Errorf("messages %d and %d got the same id %s", other, n, m[1])
 	}
-	w.ids[m[1]] = n
+	w.ids[m[1]], w.asked[n] = n, len(to)
 	return c, true
 }
 

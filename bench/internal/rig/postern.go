@@ -49,7 +49,8 @@ type Gateway struct {
 	Wrap []string
 
 	*process
-	Device, Inbound, IMAPS string // where it listens; chosen by the first Start
+	Device, Inbound, IMAPS string // where it listens; chosen by Prepare
+	Secret                 []byte // the key that sealed copies are for; made by Prepare
 }
 
 // Addr is a Server's.
@@ -89,6 +90,7 @@ func (g *Gateway) Prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	g.Secret = secret
 	public, err := pgp.PublicOf(secret)
 	if err != nil {
 		return err

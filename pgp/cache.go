@@ -31,40 +31,42 @@ type certHash [sha256.Size]byte
 // it only. The certificate it came from is not kept, because the library writes to that.
 type cachedKey struct {
 	key         *packet.PublicKey
+	reads       readable  // what its owner reads
 	from, until time.Time // good at from and later, until the zero time or before until
 }
 
 // cacheGeneration is how many keys a generation holds; one takes 1 to 2 KB.
 const cacheGeneration = 2048
 
-// encryptionKey is the function of that name, remembered.
-func (c *keyCache) encryptionKey(cert []byte, address string, now time.Time) (*packet.PublicKey, error) {
+// encryptionKey is selectKey, remembered.
+func (c *keyCache) encryptionKey(cert []byte, address string, now time.Time) (cachedKey, error) {
 	hash := certHash(sha256.Sum256(cert))
-	if key := c.get(hash, now); key != nil {
-		return key, nil
+	if k, ok := c.get(hash, now); ok {
+		return k, nil
 	}
 	e, key, err := selectKey(cert, address, now)
 	if err != nil {
-		return nil, err
+		return cachedKey{}, err
 	}
-	c.put(hash, cachedKey{key: key, from: now, until: nextChange(e, now)})
-	return key, nil
+	k := cachedKey{key: key, reads: reads(e, now), from: now, until: nextChange(e, now)}
+	c.put(hash, k)
+	return k, nil
 }
 
-func (c *keyCache) get(hash certHash, now time.Time) *packet.PublicKey {
+func (c *keyCache) get(hash certHash, now time.Time) (cachedKey, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k, ok := c.young[hash]
 	if !ok {
 		if k, ok = c.old[hash]; !ok {
-			return nil
+			return cachedKey{}, false
 		}
 		c.keep(hash, k)
 	}
 	if now.Before(k.from) || !k.until.IsZero() && !now.Before(k.until) {
-		return nil
+		return cachedKey{}, false
 	}
-	return k.key
+	return k, true
 }
 
 func (c *keyCache) put(hash certHash, k cachedKey) {

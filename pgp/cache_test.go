@@ -51,11 +51,11 @@ func TestKeyCacheChangesNothing(t *testing.T) {
 				}
 				_, want, wantErr := selectKey(cert, "a@example.org", now)
 				got, err := cache.encryptionKey(cert, "a@example.org", now)
-				if fmt.Sprint(err) != fmt.Sprint(wantErr) || err == nil && !bytes.Equal(got.Fingerprint, want.Fingerprint) {
+				if fmt.Sprint(err) != fmt.Sprint(wantErr) || err == nil && !bytes.Equal(got.key.Fingerprint, want.Fingerprint) {
 					t.Fatalf("at %v: %v, want %v", now, err, wantErr)
 				}
 				if err == nil {
-					distinct[keyID(got)] = true
+					distinct[keyID(got.key)] = true
 				} else {
 					distinct[err.Error()] = true
 				}
@@ -77,7 +77,7 @@ func TestKeyCacheHit(t *testing.T) {
 		t.Fatal(err)
 	}
 	again, err := cache.encryptionKey(cert, "", end.Add(-time.Second))
-	if err != nil || again != first {
+	if err != nil || again.key != first.key {
 		t.Errorf("read anew: %v", err)
 	}
 	if _, err := cache.encryptionKey(cert, "", end.Add(2*time.Second)); err == nil {
@@ -85,7 +85,7 @@ func TestKeyCacheHit(t *testing.T) {
 	}
 	damaged := bytes.Clone(cert)
 	damaged[len(damaged)-1] ^= 1
-	if key, err := cache.encryptionKey(damaged, "", noon.Add(-80*24*time.Hour)); err == nil && key == first {
+	if key, err := cache.encryptionKey(damaged, "", noon.Add(-80*24*time.Hour)); err == nil && key.key == first.key {
 		t.Error("another certificate has the same entry")
 	}
 }
@@ -121,7 +121,7 @@ func TestKeyCacheBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		cache.put(h, cachedKey{key: key})
-		if cache.get(often, noon) == nil {
+		if _, ok := cache.get(often, noon); !ok {
 			t.Fatal("a key in use was dropped")
 		}
 		if n := len(cache.young) + len(cache.old); n > 2*cacheGeneration {

@@ -109,7 +109,7 @@ func TestUsable(t *testing.T) {
 			}
 			s := newSealer(t)
 			data, wrapped := s.mustSeal(t, "id", []byte("hello"))
-			_, body, err := s.Copy("id", data, wrapped, "a@example.org", [][]byte{key.public}, now)
+			_, body, err := s.copyParts("id", data, wrapped, "a@example.org", [][]byte{key.public}, now)
 			checkReason(t, err, expand.Replace(test.reason))
 			if (err == nil) != (body != nil) {
 				t.Errorf("body of %d octets with error %v", len(body), err)
@@ -159,14 +159,14 @@ func TestChoice(t *testing.T) {
 	if got := read(t, s, sound, contentType, body); string(got) != "hello" {
 		t.Errorf("%q", got)
 	}
-	_, _, err := s.Copy("id", data, wrapped, "a@example.org", nil, noon)
+	_, _, err := s.copyParts("id", data, wrapped, "a@example.org", nil, noon)
 	checkReason(t, err, "no key is on file for a@example.org")
-	_, _, err = s.Copy("id", data, wrapped, "a@example.org", [][]byte{expired.public, oldHand(t)}, noon)
+	_, _, err = s.copyParts("id", data, wrapped, "a@example.org", [][]byte{expired.public, oldHand(t)}, noon)
 	checkReason(t, err, "expired on 2025-03-01; the key")
 	checkReason(t, err, "SHA-1")
-	_, _, err = s.Copy("id", data, wrapped, "a@example.org", [][]byte{[]byte("not a key")}, noon)
+	_, _, err = s.copyParts("id", data, wrapped, "a@example.org", [][]byte{[]byte("not a key")}, noon)
 	checkReason(t, err, "a key for a@example.org cannot be used")
-	_, _, err = s.Copy("id", data, wrapped, "a@example.org", [][]byte{make([]byte, maxCert+1)}, noon)
+	_, _, err = s.copyParts("id", data, wrapped, "a@example.org", [][]byte{make([]byte, maxCert+1)}, noon)
 	checkReason(t, err, "larger than 128 KiB")
 	checkReason(t, Usable(nil, noon), "cannot be used")
 }
@@ -374,7 +374,7 @@ func FuzzParseCerts(f *testing.F) {
 				t.Errorf("%s is not read again: %v", c.Fingerprint, err)
 			}
 			usable := Usable(c.Public, noon)
-			_, body, err := s.Copy("id", data, wrapped, "a@example.org", [][]byte{c.Public}, noon)
+			_, body, err := s.copyParts("id", data, wrapped, "a@example.org", [][]byte{c.Public}, noon)
 			if usable != nil && err == nil || err != nil && body != nil {
 				t.Errorf("usable: %v, copied: %v", usable, err)
 			}
@@ -389,7 +389,7 @@ func FuzzCopyCert(f *testing.F) {
 	s := newSealer(f)
 	data, wrapped := s.mustSeal(f, "id", []byte("hello"))
 	f.Fuzz(func(t *testing.T, cert []byte) {
-		_, body, err := s.Copy("id", data, wrapped, "a@example.org", [][]byte{cert}, noon)
+		_, body, err := s.copyParts("id", data, wrapped, "a@example.org", [][]byte{cert}, noon)
 		var none *NoKeyError
 		if err != nil && (!errors.As(err, &none) || body != nil) {
 			t.Errorf("%v", err)

@@ -12,49 +12,79 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 )
 
-// Copy makes the PGP/MIME entity (RFC 3156 section 4) for one address: exactly one
-// key packet, for the encryption key of the first of certs that is usable at now, in
-// front of data. contentType is the value of the Content-Type field, unfolded, and
-// body has CRLF line ends.
+// Copy makes the mail for one address: head, which is fields with CRLF line ends and none
+// of MIME, and the PGP/MIME entity (RFC 3156 section 4) with exactly one key packet, for
+// the encryption key of the first of certs that is usable at now, in front of data. Line
+// ends are CRLF.
 //
 // Certs are the transferable public keys on file for the address, as packets, the
-// best first. Where none will do, the error is a *NoKeyError.
-func (s *Sealer) Copy(id string, data, wrapped []byte, address string, certs [][]byte, now time.Time) (contentType string, body []byte, err error) {
-	if err := checkEncrypted(data); err != nil {
-		return "", nil, fmt.Errorf("copy message: %w", err)
-	}
-	session, err := s.sessionKey(id, wrapped)
+// best first. Where none will do, the error is a *NoKeyError. Where the key chosen does not
+// say that it reads the form of data, its content is encrypted anew, in a form that it
+// reads: the signature inside stays the same.
+func (s *Sealer) Copy(head []byte, id string, data, wrapped []byte, address string, certs [][]byte, now time.Time) (mail []byte, err error) {
+	f, err := formOf(data)
 	if err != nil {
-		return "", nil, fmt.Errorf("copy message: %w", err)
+		return nil, fmt.Errorf("copy message: %w", err)
+	}
+	session, err := s.sessionKey(id, f, wrapped)
+	if err != nil {
+		return nil, fmt.Errorf("copy message: %w", err)
 	}
 	defer clear(session)
-	key, err := s.keyPacket(session, address, certs, now)
+	key, err := s.keyPacket(f, session, address, certs, now)
 	if err != nil {
-		return "", nil, err
+		return nil, err
+	}
+	if key.form != f {
+		defer clear(key.session)
+		if data, err = convert(data, f, session, key.form, key.session, s.Rand); err != nil {
+			return nil, fmt.Errorf("copy message in another form: %w", err)
+		}
 	}
 	boundary, err := newBoundary(s.Rand)
 	if err != nil {
-		return "", nil, fmt.Errorf("copy message: %w", err)
+		return nil, fmt.Errorf("copy message: %w", err)
 	}
-	return `multipart/encrypted; protocol="application/pgp-encrypted"; boundary="` + boundary + `"`,
-		encryptedBody(boundary, key, data), nil
+	return encryptedMail(head, boundary, key, data), nil
+}
+
+// convert encrypts the packets inside data anew, whole as they are, in another form and
+// under another session key. They are in memory alone, and cleared after use.
+func convert(data []byte, from form, session []byte, to form, fresh []byte, rand io.Reader) ([]byte, error) {
+	reader, err := decrypter(data, from, session)
+	if err != nil {
+		return nil, err
+	}
+	plain := bytes.NewBuffer(make([]byte, 0, len(data)+bytes.MinRead))
+	defer func() { clear(plain.Bytes()) }()
+	if _, err := plain.ReadFrom(reader); err != nil {
+		return nil, err
+	}
+	if err := reader.Close(); err != nil {
+		return nil, err
+	}
+	return to.encrypt(fresh, rand, [][]byte{plain.Bytes()})
 }
 
 // keyPacket is a session key encrypted to one key.
 type keyPacket struct {
-	octets  []byte
-	version int // of the key it is for
+	octets []byte
+	sum    bool // whether armor around it has a checksum
+	// What the key is for: the form of the data and its session key, or another form that
+	// the owner reads and a fresh session key.
+	form    form
+	session []byte
 }
 
 // keyPacket encrypts the session key to the first certificate that takes it.
-func (s *Sealer) keyPacket(session []byte, address string, certs [][]byte, now time.Time) (keyPacket, error) {
+func (s *Sealer) keyPacket(f form, session []byte, address string, certs [][]byte, now time.Time) (keyPacket, error) {
 	if len(certs) == 0 {
 		return keyPacket{}, &NoKeyError{Address: address, Reason: "no key is on file for " + address}
 	}
 	var reasons []string
 	for _, cert := range certs {
 		random := &faultReader{r: s.Rand}
-		key, err := s.encryptSession(session, address, cert, now, random)
+		key, err := s.encryptSession(f, session, address, cert, now, random)
 		if random.err != nil {
 			return keyPacket{}, fmt.Errorf("write key packet: %w", random.err)
 		}
@@ -70,21 +100,28 @@ func (s *Sealer) keyPacket(session []byte, address string, certs [][]byte, now t
 	return keyPacket{}, &NoKeyError{Address: address, Reason: strings.Join(reasons, "; ")}
 }
 
-// encryptSession writes a Public Key Encrypted Session Key packet, version 3 (RFC
-// 9580 section 5.1.1), which is what belongs in front of SEIPD version 1.
-func (s *Sealer) encryptSession(session []byte, address string, cert []byte, now time.Time, rand io.Reader) (keyPacket, error) {
+// encryptSession writes a Public Key Encrypted Session Key packet: version 6 belongs in
+// front of SEIPD version 2, and version 3 in front of version 1 (RFC 9580 section 10.3.2.1).
+// Where the key's owner does not read f, it is for a fresh session key of another form.
+func (s *Sealer) encryptSession(f form, session []byte, address string, cert []byte, now time.Time, rand io.Reader) (keyPacket, error) {
 	return guard(func() (keyPacket, error) {
-		key, err := s.keys.encryptionKey(cert, address, now)
+		k, err := s.keys.encryptionKey(cert, address, now)
 		if err != nil {
 			return keyPacket{}, err
+		}
+		if !k.reads.has(f) {
+			f = k.reads.best()
+			if session, err = f.newSession(rand); err != nil {
+				return keyPacket{}, err
+			}
 		}
 		config := strict(now)
 		config.Rand = rand
 		var b bytes.Buffer
-		if err := packet.SerializeEncryptedKeyAEAD(&b, key, sessionCipher, false, session, config); err != nil {
+		if err := packet.SerializeEncryptedKeyAEAD(&b, k.key, f.cipher, f.version == 2, session, config); err != nil {
 			return keyPacket{}, err
 		}
-		return keyPacket{octets: b.Bytes(), version: key.Version}, nil
+		return keyPacket{octets: b.Bytes(), sum: f.version == 1 && wantsChecksum(k.key.Version), form: f, session: session}, nil
 	})
 }
 
@@ -99,50 +136,55 @@ const (
 		"Content-Disposition: inline; filename=\"encrypted.asc\"" + crlf + crlf
 )
 
-// encryptedBody returns the body of a multipart/encrypted entity, in one buffer of
-// its exact size.
-func encryptedBody(boundary string, key keyPacket, data []byte) []byte {
-	sum := wantsChecksum(key.version)
+// mimeHead is what begins the MIME fields of a mail.
+const mimeHead = "MIME-Version: 1.0" + crlf + "Content-Type: "
+
+// encryptedMail returns head and a multipart/encrypted entity, in one buffer of its exact
+// size.
+func encryptedMail(head []byte, boundary string, key keyPacket, data []byte) []byte {
+	fields := mimeHead + `multipart/encrypted; protocol="application/pgp-encrypted"; boundary="` + boundary + `"` + crlf + crlf
 	first, next, last := "--"+boundary+crlf, crlf+"--"+boundary+crlf, crlf+"--"+boundary+"--"+crlf
-	body := make([]byte, 0, len(first)+len(encryptedHead)+len(next)+len(encryptedMain)+
-		armoredSize(armorMessage, crlf, sum, len(key.octets)+len(data))+len(last))
-	body = append(append(body, first...), encryptedHead...)
-	body = append(append(body, next...), encryptedMain...)
-	body = appendArmor(body, armorMessage, crlf, sum, key.octets, data)
-	return append(body, last...)
+	mail := make([]byte, 0, len(head)+len(fields)+len(first)+len(encryptedHead)+len(next)+len(encryptedMain)+
+		armoredSize(armorMessage, crlf, key.sum, len(key.octets)+len(data))+len(last))
+	mail = append(append(mail, head...), fields...)
+	mail = append(append(mail, first...), encryptedHead...)
+	mail = append(append(mail, next...), encryptedMain...)
+	mail = appendArmor(mail, armorMessage, crlf, key.sum, key.octets, data)
+	return append(mail, last...)
 }
 
-// Sign makes a signed entity in clear (RFC 3156 section 5) of a MIME entity, header
-// and body, with a detached signature of the gateway's key. The entity must have CRLF
-// line ends, and should be in 7 bits: whoever rewrites it on its way breaks the
-// signature.
-func (s *Sealer) Sign(entity []byte, now time.Time) (contentType string, body []byte, err error) {
+// Sign makes a mail that is signed in clear (RFC 3156 section 5): head, which is fields
+// with CRLF line ends and none of MIME, and a MIME entity, header and body, with a detached
+// signature of the gateway's key. The entity must have CRLF line ends, and should be in 7
+// bits: whoever rewrites it on its way breaks the signature.
+func (s *Sealer) Sign(head, entity []byte, now time.Time) (mail []byte, err error) {
 	if i := bareLineEnd(entity); i >= 0 {
-		return "", nil, fmt.Errorf("sign entity: a bare CR or LF at octet %d", i)
+		return nil, fmt.Errorf("sign entity: a bare CR or LF at octet %d", i)
 	}
-	signature, sig, err := s.Signer.sign(entity, now, s.Rand)
+	signature, sig, err := s.Signer.sign([][]byte{entity}, now, s.Rand)
 	if err != nil {
-		return "", nil, fmt.Errorf("sign entity: %w", err)
+		return nil, fmt.Errorf("sign entity: %w", err)
 	}
 	alg, err := micalg(sig.Hash)
 	if err != nil {
-		return "", nil, fmt.Errorf("sign entity: %w", err)
+		return nil, fmt.Errorf("sign entity: %w", err)
 	}
 	boundary, err := newBoundary(s.Rand)
 	if err != nil {
-		return "", nil, fmt.Errorf("sign entity: %w", err)
+		return nil, fmt.Errorf("sign entity: %w", err)
 	}
+	fields := mimeHead + `multipart/signed; micalg="` + alg + `"; protocol="application/pgp-signature"; boundary="` + boundary + `"` + crlf + crlf
 	first, next, last := "--"+boundary+crlf, crlf+"--"+boundary+crlf, crlf+"--"+boundary+"--"+crlf
-	const head = "Content-Type: application/pgp-signature; name=\"signature.asc\"" + crlf +
+	const about = "Content-Type: application/pgp-signature; name=\"signature.asc\"" + crlf +
 		"Content-Description: OpenPGP digital signature" + crlf + crlf
 	sum := wantsChecksum(sig.Version)
-	body = make([]byte, 0, len(first)+len(entity)+len(next)+len(head)+
+	mail = make([]byte, 0, len(head)+len(fields)+len(first)+len(entity)+len(next)+len(about)+
 		armoredSize(armorSignature, crlf, sum, len(signature))+len(last))
-	body = append(append(body, first...), entity...)
-	body = append(append(body, next...), head...)
-	body = appendArmor(body, armorSignature, crlf, sum, signature)
-	body = append(body, last...)
-	return `multipart/signed; micalg="` + alg + `"; protocol="application/pgp-signature"; boundary="` + boundary + `"`, body, nil
+	mail = append(append(mail, head...), fields...)
+	mail = append(append(mail, first...), entity...)
+	mail = append(append(mail, next...), about...)
+	mail = appendArmor(mail, armorSignature, crlf, sum, signature)
+	return append(mail, last...), nil
 }
 
 // bareLineEnd returns where b has a CR without LF, or an LF without CR; -1 if nowhere.

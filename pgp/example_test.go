@@ -1,10 +1,13 @@
 package pgp_test
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log"
+	"net/mail"
 	"strings"
 	"time"
 
@@ -34,25 +37,34 @@ func ExampleSealer() {
 
 	// Once for the message …
 	content := []byte("Content-Type: text/plain\r\n\r\nThe boiler is on fire.\r\n")
-	data, wrapped, err := sealer.Seal("message-1", content)
+	data, wrapped, err := sealer.Seal("message-1", [][][]byte{{cert}}, content)
 	if err != nil {
 		log.Fatal(err)
 	}
 
 	// … and once for each address, when a copy is sent to it.
-	contentType, body, err := sealer.Copy("message-1", data, wrapped, "alice@example.net", [][]byte{cert}, now)
+	copied, err := sealer.Copy(nil, "message-1", data, wrapped, "alice@example.net", [][]byte{cert}, now)
 	if err != nil {
 		log.Fatal(err)
 	}
+	m, err := mail.ReadMessage(bytes.NewReader(copied))
+	if err != nil {
+		log.Fatal(err)
+	}
+	contentType := m.Header.Get("Content-Type")
 	kind, _, _ := strings.Cut(contentType, ";")
 	fmt.Println(kind)
+	body, err := io.ReadAll(m.Body)
+	if err != nil {
+		log.Fatal(err)
+	}
 
 	reader := &pgp.Reader{Secrets: [][]byte{alice}, Signers: [][]byte{signer.Public()}, Now: sealer.Now}
 	got, by, err := reader.Decrypt(contentType, body)
 	fmt.Println(string(got) == string(content), by == signer.Fingerprint(), err)
 
 	// Nobody can be written to without a key.
-	_, _, err = sealer.Copy("message-1", data, wrapped, "bob@example.net", nil, now)
+	_, err = sealer.Copy(nil, "message-1", data, wrapped, "bob@example.net", nil, now)
 	var none *pgp.NoKeyError
 	if errors.As(err, &none) {
 		fmt.Println(none.NoKey())

@@ -30,7 +30,7 @@ func protect(t testing.TB, raw, subject string) protected {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return protected{content, outer}
+	return protected{bytes.Join(content, nil), outer}
 }
 
 // signedByGPG returns a MIME entity in a multipart/signed (RFC 3156 section 5), as a mail

@@ -128,7 +128,7 @@ func TestGPGVerify(t *testing.T) {
 	s := newSealer(t)
 	gpg := newGPG(t, s.Signer.Public())
 	entity := []byte("Content-Type: text/plain\r\n\r\nAll quiet.  \r\n-- \r\nThe gate\r\n")
-	contentType, body, err := s.Sign(entity, noon)
+	contentType, body, err := s.signParts(entity, noon)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,20 @@ var kinds = []struct {
 	{"brainpool-p256", func(c *packet.Config) { c.Algorithm, c.Curve = packet.PubKeyAlgoECDSA, packet.CurveBrainpoolP256 }, "Brainpool P-256", true},
 	{"brainpool-p384", func(c *packet.Config) { c.Algorithm, c.Curve = packet.PubKeyAlgoECDSA, packet.CurveBrainpoolP384 }, "Brainpool P-384", true},
 	{"curve25519-v6", func(c *packet.Config) { c.Algorithm, c.V6Keys = packet.PubKeyAlgoEd25519, true }, "Ed25519/X25519", false},
+	{"v4-ocb", suites(packet.CipherAES256, packet.AEADModeOCB, false), "Ed25519/X25519", false},
+	{"v4-ocb128", suites(packet.CipherAES128, packet.AEADModeOCB, false), "Ed25519/X25519", false},
+	{"v6-ocb", suites(packet.CipherAES256, packet.AEADModeOCB, true), "Ed25519/X25519", false},
+	{"v6-gcm", suites(packet.CipherAES256, packet.AEADModeGCM, true), "Ed25519/X25519", false},
 	{"curve448-v6", func(c *packet.Config) { c.Algorithm, c.V6Keys = packet.PubKeyAlgoEd448, true }, "Ed448/X448", false},
+}
+
+// suites has a key say that it reads SEIPD version 2 with the suite, of version 6 or of
+// version 4 with the algorithms of RFC 9580.
+func suites(cipher packet.CipherFunction, mode packet.AEADMode, v6 bool) func(*packet.Config) {
+	return func(c *packet.Config) {
+		c.Algorithm, c.V6Keys, c.DefaultCipher = packet.PubKeyAlgoEd25519, v6, cipher
+		c.AEADConfig = &packet.AEADConfig{DefaultMode: mode}
+	}
 }
 
 // testKey is a key of a test, made once and used by all.
@@ -123,9 +136,31 @@ func newSealer(t testing.TB) *Sealer {
 	return &Sealer{Spool: spool, Signer: signer, Rand: rand.Reader, Now: func() time.Time { return noon }}
 }
 
+// anyone is a reader of whom nothing is known.
+var anyone = [][][]byte{nil}
+
+// copyParts is Copy, in the parts that a reader divides it into.
+func (s *Sealer) copyParts(id string, data, wrapped []byte, address string, certs [][]byte, now time.Time) (contentType string, body []byte, err error) {
+	mail, err := s.Copy(nil, id, data, wrapped, address, certs, now)
+	contentType, body = mimeParts(mail)
+	return contentType, body, err
+}
+
+// signParts is Sign, likewise.
+func (s *Sealer) signParts(entity []byte, now time.Time) (contentType string, body []byte, err error) {
+	mail, err := s.Sign(nil, entity, now)
+	contentType, body = mimeParts(mail)
+	return contentType, body, err
+}
+
+func mimeParts(mail []byte) (contentType string, body []byte) {
+	head, body, _ := bytes.Cut(mail, []byte(crlf+crlf))
+	return strings.TrimPrefix(string(head), mimeHead), body
+}
+
 func (s *Sealer) mustSeal(t testing.TB, id string, content []byte) (data, wrapped []byte) {
 	t.Helper()
-	data, wrapped, err := s.Seal(id, content)
+	data, wrapped, err := s.Seal(id, anyone, content)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +169,7 @@ func (s *Sealer) mustSeal(t testing.TB, id string, content []byte) (data, wrappe
 
 func (s *Sealer) mustCopy(t testing.TB, id string, data, wrapped []byte, address string, certs ...[]byte) (contentType string, body []byte) {
 	t.Helper()
-	contentType, body, err := s.Copy(id, data, wrapped, address, certs, noon)
+	contentType, body, err := s.copyParts(id, data, wrapped, address, certs, noon)
 	if err != nil {
 		t.Fatal(err)
 	}

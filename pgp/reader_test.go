@@ -72,8 +72,8 @@ func TestReader(t *testing.T) {
 // write.
 func encryptTo(t testing.TB, key testKey, write func(w *bytes.Buffer)) (contentType string, body []byte) {
 	t.Helper()
-	session := make([]byte, sessionKeySize)
-	kp, err := (&Sealer{}).encryptSession(session, "a@example.org", key.public, noon, rand.Reader)
+	session := make([]byte, 32)
+	kp, err := (&Sealer{}).encryptSession(cfb256, session, "a@example.org", key.public, noon, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func encryptTo(t testing.TB, key testKey, write func(w *bytes.Buffer)) (contentT
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return `multipart/encrypted; protocol="application/pgp-encrypted"; boundary=b`, encryptedBody("b", kp, data.Bytes())
+	return mimeParts(encryptedMail(nil, "b", kp, data.Bytes()))
 }
 
 // TestBomb: what grows when it is unpacked is stopped at MaxSize.
@@ -129,7 +129,7 @@ func TestBomb(t *testing.T) {
 // however well it is encrypted.
 func TestWrongSignature(t *testing.T) {
 	s, key := newSealer(t), keyOf(t, "a")
-	signature, sig, err := s.Signer.sign([]byte("hello"), noon, rand.Reader)
+	signature, sig, err := s.Signer.sign([][]byte{[]byte("hello")}, noon, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +170,7 @@ func TestReaderTakesOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := &Reader{Secrets: [][]byte{key.secret}, Now: func() time.Time { return noon }}
-		content, _, err := r.Decrypt(`multipart/encrypted; protocol="application/pgp-encrypted"; boundary=b`, encryptedBody("b", keyPacket{}, b.Bytes()))
+		content, _, err := r.Decrypt(mimeParts(encryptedMail(nil, "b", keyPacket{}, b.Bytes())))
 		if err != nil || string(content) != "hello" {
 			t.Errorf("AEAD %v: %q, %v", aead != nil, content, err)
 		}

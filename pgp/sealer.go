@@ -27,14 +27,18 @@ type Sealer struct {
 // sessionContext binds a wrapped session key to the message it opens.
 const sessionContext = "key"
 
-// Seal encrypts content once under a fresh session key, signed inside by the
-// gateway's key: data is one encrypted packet (SEIPD version 1, AES-256), which all
-// copies share. It names no recipient, neither in a key packet nor in the signature.
-// Content is taken as it is, and should have CRLF line ends.
+// Seal encrypts content, given in pieces, once under a fresh session key, signed inside by
+// the gateway's key: data is one encrypted packet, which all copies share. It names no
+// recipient, neither in a key packet nor in the signature. Content is taken as it is, and
+// should have CRLF line ends.
+//
+// Readers are, for each address that a copy is meant for, the certificates on file for it,
+// the best first. The packet is SEIPD version 2 if all of them say that they read it, else
+// version 1 with AES-256.
 //
 // wrapped is the session key, wrapped by the spool key and bound to id: whoever
 // erases it makes data unreadable for this gateway.
-func (s *Sealer) Seal(id string, content []byte) (data, wrapped []byte, err error) {
+func (s *Sealer) Seal(id string, readers [][][]byte, content ...[]byte) (data, wrapped []byte, err error) {
 	signature, sig, err := s.Signer.sign(content, s.Now(), s.Rand)
 	if err != nil {
 		return nil, nil, fmt.Errorf("seal message: %w", err)
@@ -43,24 +47,38 @@ func (s *Sealer) Seal(id string, content []byte) (data, wrapped []byte, err erro
 	if err != nil {
 		return nil, nil, fmt.Errorf("seal message: %w", err)
 	}
-	var session [1 + sessionKeySize]byte
-	defer clear(session[:])
-	session[0] = byte(sessionCipher)
-	if _, err := io.ReadFull(s.Rand, session[1:]); err != nil {
-		return nil, nil, fmt.Errorf("seal message: draw session key: %w", err)
-	}
-	m := signedMessage{onePass: announcement, content: content, signature: signature}
-	if data, err = m.encrypt(session[1:], s.Rand); err != nil {
+	f := s.formFor(readers, s.Now())
+	session, err := f.newSession(s.Rand)
+	if err != nil {
 		return nil, nil, fmt.Errorf("seal message: %w", err)
 	}
-	if wrapped, err = s.Spool.Wrap(sessionContext+id, session[:]); err != nil {
+	defer clear(session)
+	if data, err = f.encrypt(session, s.Rand, signedMessage(announcement, content, signature)); err != nil {
+		return nil, nil, fmt.Errorf("seal message: %w", err)
+	}
+	noted := append(make([]byte, 0, 1+maxSessionKey), byte(f.cipher))
+	noted = append(noted, session...)
+	defer clear(noted)
+	if wrapped, err = s.Spool.Wrap(sessionContext+id, noted); err != nil {
 		return nil, nil, fmt.Errorf("wrap session key: %w", err)
 	}
 	return data, wrapped, nil
 }
 
-// sessionKey unwraps a session key. The caller clears it after use.
-func (s *Sealer) sessionKey(id string, wrapped []byte) ([]byte, error) {
+// maxSessionKey is the length of the longest session key in octets: that of AES-256.
+const maxSessionKey = 32
+
+// newSession draws a session key. The caller clears it after use.
+func (f form) newSession(rand io.Reader) ([]byte, error) {
+	session := make([]byte, f.cipher.KeySize())
+	if _, err := io.ReadFull(rand, session); err != nil {
+		return nil, fmt.Errorf("draw session key: %w", err)
+	}
+	return session, nil
+}
+
+// sessionKey unwraps the session key of data in the form. The caller clears it after use.
+func (s *Sealer) sessionKey(id string, f form, wrapped []byte) ([]byte, error) {
 	if len(wrapped) == 0 {
 		return nil, errors.New("the session key was erased")
 	}
@@ -68,19 +86,20 @@ func (s *Sealer) sessionKey(id string, wrapped []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("unwrap session key: %w", err)
 	}
-	if len(session) != 1+sessionKeySize || session[0] != byte(sessionCipher) {
-		return nil, errors.New("unwrap session key: it is not of AES-256")
+	if len(session) != 1+f.cipher.KeySize() || session[0] != byte(f.cipher) {
+		return nil, errors.New("unwrap session key: it is another cipher's")
 	}
 	return session[1:], nil
 }
 
-// Open is the inverse of Seal, for as long as wrapped exists. It returns content only
-// if it is intact and bears a good signature of one of the gateway's keys.
-func (s *Sealer) Open(id string, data, wrapped []byte) ([]byte, error) {
-	if err := checkEncrypted(data); err != nil {
+// Open is the inverse of Seal, for as long as wrapped exists. It returns content, behind
+// head, only if it is intact and bears a good signature of one of the gateway's keys.
+func (s *Sealer) Open(head []byte, id string, data, wrapped []byte) ([]byte, error) {
+	f, err := formOf(data)
+	if err != nil {
 		return nil, fmt.Errorf("open message: %w", err)
 	}
-	session, err := s.sessionKey(id, wrapped)
+	session, err := s.sessionKey(id, f, wrapped)
 	if err != nil {
 		return nil, fmt.Errorf("open message: %w", err)
 	}
@@ -90,15 +109,16 @@ func (s *Sealer) Open(id string, data, wrapped []byte) ([]byte, error) {
 		return nil, fmt.Errorf("open message: %w", err)
 	}
 	defer s.Signer.pool.Put(signers)
-	content, err := openSigned(data, session, signers.EntityList, strict(s.Now()))
+	content, err := openSigned(head, data, f, session, signers.EntityList, strict(s.Now()))
 	if err != nil {
 		return nil, fmt.Errorf("open message: %w", err)
 	}
 	return content, nil
 }
 
-// openSigned reads data with the library, which knows nothing of how we wrote it.
-func openSigned(data, session []byte, signers openpgp.EntityList, config *packet.Config) ([]byte, error) {
+// decrypter returns what reads the packets inside data. It is the library's, which knows
+// nothing of how we wrote them. What it returns counts only once it is closed.
+func decrypter(data []byte, f form, session []byte) (io.ReadCloser, error) {
 	p, err := packet.Read(bytes.NewReader(data))
 	if err != nil {
 		return nil, err
@@ -107,7 +127,11 @@ func openSigned(data, session []byte, signers openpgp.EntityList, config *packet
 	if !ok || !encrypted.IntegrityProtected {
 		return nil, errors.New("the data is not one encrypted packet")
 	}
-	plain, err := encrypted.Decrypt(sessionCipher, session)
+	return encrypted.Decrypt(f.cipher, session)
+}
+
+func openSigned(head, data []byte, f form, session []byte, signers openpgp.EntityList, config *packet.Config) ([]byte, error) {
+	plain, err := decrypter(data, f, session)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +141,7 @@ func openSigned(data, session []byte, signers openpgp.EntityList, config *packet
 	if err != nil {
 		return nil, err
 	}
-	content, err := readBody(md, make([]byte, 0, len(data)), limit)
+	content, err := readBody(md, append(make([]byte, 0, len(head)+len(data)+bytes.MinRead), head...), limit)
 	if err != nil {
 		return nil, err
 	}
@@ -151,5 +175,8 @@ func readBody(md *openpgp.MessageDetails, b []byte, limit int64) ([]byte, error)
 // Usable returns nil if messages can be encrypted with the certificate at now, and else a
 // *NoKeyError. It is the function of that name, remembered together with what Copy needs.
 func (s *Sealer) Usable(public []byte, now time.Time) error {
-	return usable(func() (*packet.PublicKey, error) { return s.keys.encryptionKey(public, "", now) })
+	return usable(func() error {
+		_, err := s.keys.encryptionKey(public, "", now)
+		return err
+	})
 }

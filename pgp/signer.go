@@ -93,8 +93,9 @@ func (s *Signer) take() (*ownKeys, error) {
 	return keys, nil
 }
 
-// sign returns a detached binary signature over content as a packet, and what it says.
-func (s *Signer) sign(content []byte, now time.Time, rand io.Reader) ([]byte, *packet.Signature, error) {
+// sign returns a detached binary signature over content, in pieces, as a packet, and what
+// it says.
+func (s *Signer) sign(content [][]byte, now time.Time, rand io.Reader) ([]byte, *packet.Signature, error) {
 	keys, err := s.take()
 	if err != nil {
 		return nil, nil, err
@@ -103,7 +104,7 @@ func (s *Signer) sign(content []byte, now time.Time, rand io.Reader) ([]byte, *p
 	config := strict(now)
 	config.Rand = rand
 	var b bytes.Buffer
-	if err := openpgp.DetachSign(&b, keys.EntityList[:1], bytes.NewReader(content), config); err != nil {
+	if err := signPieces(&b, keys.EntityList[:1], content, config); err != nil {
 		return nil, nil, fmt.Errorf("sign with the gateway's key %s: %w", s.fingerprint, err)
 	}
 	p, err := packet.Read(bytes.NewReader(b.Bytes()))
@@ -115,6 +116,19 @@ func (s *Signer) sign(content []byte, now time.Time, rand io.Reader) ([]byte, *p
 		return nil, nil, errors.New("read own signature: it is no signature, or names no issuer")
 	}
 	return b.Bytes(), sig, nil
+}
+
+func signPieces(w io.Writer, keys openpgp.EntityList, content [][]byte, config *packet.Config) error {
+	hashing, err := openpgp.DetachSignWriter(w, keys, &openpgp.SignParams{Config: config})
+	if err != nil {
+		return err
+	}
+	for _, piece := range content {
+		if _, err := hashing.Write(piece); err != nil {
+			return err
+		}
+	}
+	return hashing.Close()
 }
 
 // onePass returns the packet that announces sig in front of what it signs (RFC 9580

@@ -39,7 +39,7 @@ const minRSABits = 2047
 func strict(now time.Time) *packet.Config {
 	return &packet.Config{
 		Time:          func() time.Time { return now },
-		DefaultCipher: sessionCipher,
+		DefaultCipher: packet.CipherAES256,
 		DefaultHash:   crypto.SHA256,
 		MinRSABits:    minRSABits,
 		RejectHashAlgorithms: map[crypto.Hash]bool{
@@ -61,14 +61,14 @@ func lax(now time.Time) *packet.Config {
 // Usable returns nil if messages can be encrypted with the certificate at now, and
 // else a *NoKeyError.
 func Usable(public []byte, now time.Time) error {
-	return usable(func() (*packet.PublicKey, error) {
-		_, key, err := selectKey(public, "", now)
-		return key, err
+	return usable(func() error {
+		_, _, err := selectKey(public, "", now)
+		return err
 	})
 }
 
-func usable(find func() (*packet.PublicKey, error)) error {
-	_, err := guard(find)
+func usable(find func() error) error {
+	_, err := guard(func() (struct{}, error) { return struct{}{}, find() })
 	var none *NoKeyError
 	if err != nil && !errors.As(err, &none) {
 		return &NoKeyError{Reason: "the key cannot be used: " + err.Error()}

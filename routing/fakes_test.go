@@ -255,27 +255,27 @@ type noKey string
 func (n noKey) Error() string { return string(n) }
 func (n noKey) NoKey() string { return string(n) }
 
-func (seals) Seal(id string, content []byte) (data, wrapped []byte, err error) {
-	return bytes.Clone(content), []byte("key of " + id), nil
+func (seals) Seal(id string, _ [][][]byte, content ...[]byte) (data, wrapped []byte, err error) {
+	return bytes.Join(content, nil), []byte("key of " + id), nil
 }
 
-func (seals) Open(id string, data, wrapped []byte) ([]byte, error) {
+func (seals) Open(head []byte, id string, data, wrapped []byte) ([]byte, error) {
 	if string(wrapped) != "key of "+id {
 		return nil, errors.New("wrong key")
 	}
-	return data, nil
+	return slices.Concat(head, data), nil
 }
 
-func (s seals) Copy(id string, data, wrapped []byte, address string, certs [][]byte, _ time.Time) (string, []byte, error) {
+func (s seals) Copy(head []byte, id string, data, wrapped []byte, address string, certs [][]byte, _ time.Time) ([]byte, error) {
 	if len(certs) == 0 {
-		return "", nil, noKey("no key is on file for " + address)
+		return nil, noKey("no key is on file for " + address)
 	}
-	content, err := s.Open(id, data, wrapped)
-	return "multipart/encrypted", append(fmt.Appendf(nil, "sealed for %s\r\n", certs[0]), content...), err
+	content, err := s.Open(nil, id, data, wrapped)
+	return slices.Concat(head, fmt.Appendf(nil, "MIME-Version: 1.0\r\nContent-Type: multipart/encrypted\r\n\r\nsealed for %s\r\n", certs[0]), content), err
 }
 
-func (seals) Sign(entity []byte, _ time.Time) (string, []byte, error) {
-	return "multipart/signed", entity, nil
+func (seals) Sign(head, entity []byte, _ time.Time) ([]byte, error) {
+	return slices.Concat(head, []byte("MIME-Version: 1.0\r\nContent-Type: multipart/signed\r\n\r\n"), entity), nil
 }
 
 func (seals) Wrap(context string, plain []byte) ([]byte, error) {

@@ -208,7 +208,7 @@ func (r *Runner) returned(ctx context.Context, t *Task, n *dsn.Notice, here bool
 			return false, nil
 		}
 	}
-	content, err := r.Sealer.Open(id, t.Message.Data, t.Message.Key)
+	content, err := r.Sealer.Open(nil, id, t.Message.Data, t.Message.Key)
 	if err != nil {
 		// A notice without the content is better than none.
 		r.Log.Error("open content to return", "message", t.Message.ID, "err", err)

@@ -54,7 +54,7 @@ func (g *Gate) addAutocrypt(outer *message.Header, s *Submission) {
 // sender's own key, where the account wants one; nil for none. A key that is missing, or
 // a fault of ours, costs the copy and never the message: the sender is told in the view.
 func (g *Gate) sentCopy(ctx context.Context, s *Submission, m *Message) *Deposit {
-	if !g.Config.ToSelf[s.Account.Name] || g.Own == nil {
+	if !g.keepsSent(s) {
 		return nil
 	}
 	d, err := g.sealSent(ctx, s, m)
@@ -66,19 +66,28 @@ func (g *Gate) sentCopy(ctx context.Context, s *Submission, m *Message) *Deposit
 	return d
 }
 
+// keepsSent reports whether a copy is kept for the sender.
+func (g *Gate) keepsSent(s *Submission) bool {
+	return g.Config.ToSelf[s.Account.Name] && g.Own != nil
+}
+
+// self is the sender's own address.
+func (s *Submission) self() (self Address, ok bool) {
+	switch {
+	case s.Account.Owns(s.From):
+		return s.From, true
+	case len(s.Account.Addresses) > 0:
+		return s.Account.Addresses[0], true
+	}
+	return Address{}, false
+}
+
 func (g *Gate) sealSent(ctx context.Context, s *Submission, m *Message) (*Deposit, error) {
-	self := s.From
-	if !s.Account.Owns(self) {
-		if len(s.Account.Addresses) == 0 {
-			return nil, errors.New("the account has no address")
-		}
-		self = s.Account.Addresses[0]
+	self, ok := s.self()
+	if !ok {
+		return nil, errors.New("the account has no address")
 	}
 	certs, err := g.Own.Certs(ctx, self)
-	if err != nil {
-		return nil, err
-	}
-	contentType, body, err := g.Sealer.Copy(string(m.ID), m.Data, m.Key, self.Key(), certs, g.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +95,10 @@ func (g *Gate) sealSent(ctx context.Context, s *Submission, m *Message) (*Deposi
 	if err != nil {
 		return nil, err
 	}
-	mail := slices.Concat(outer, mimeEntity(contentType, body))
+	mail, err := g.Sealer.Copy(outer, string(m.ID), m.Data, m.Key, self.Key(), certs, g.Now())
+	if err != nil {
+		return nil, err
+	}
 	sealed, err := g.Vault.Wrap(SealedMail+s.Account.Name, mail)
 	if err != nil {
 		return nil, err

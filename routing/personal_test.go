@@ -1,9 +1,11 @@
 package routing
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -18,12 +20,12 @@ type signs struct {
 	name string
 }
 
-func (s signs) Seal(id string, content []byte) (data, wrapped []byte, err error) {
-	return append([]byte("signed by "+s.name+"\r\n"), content...), []byte("key of " + id), nil
+func (s signs) Seal(id string, _ [][][]byte, content ...[]byte) (data, wrapped []byte, err error) {
+	return append([]byte("signed by "+s.name+"\r\n"), bytes.Join(content, nil)...), []byte("key of " + id), nil
 }
 
-func (s signs) Sign(entity []byte, _ time.Time) (string, []byte, error) {
-	return "multipart/signed; by=" + s.name, entity, nil
+func (s signs) Sign(head, entity []byte, _ time.Time) ([]byte, error) {
+	return slices.Concat(head, []byte("Content-Type: multipart/signed; by="+s.name+"\r\n\r\n"), entity), nil
 }
 
 func TestAccountSigns(t *testing.T) {

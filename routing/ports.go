@@ -99,18 +99,22 @@ type Keys interface {
 
 // Sealer turns content into what may leave. Its errors never carry content.
 type Sealer interface {
-	// Seal encrypts content once, under a fresh session key, signed by the
-	// gateway. wrapped is the session key, wrapped by the spool key and bound to id.
-	Seal(id string, content []byte) (data, wrapped []byte, err error)
-	// Open is the inverse of Seal, for as long as wrapped exists.
-	Open(id string, data, wrapped []byte) (content []byte, err error)
-	// Copy makes the PGP/MIME entity (RFC 3156 section 4) for one address: the key
-	// packet for it in front of data. contentType is the value of the Content-Type
-	// field. Where no certificate will do, the error has the method NoKey() string,
-	// which says why for people.
-	Copy(id string, data, wrapped []byte, address string, certs [][]byte, now time.Time) (contentType string, body []byte, err error)
-	// Sign makes a signed entity in clear (RFC 3156 section 5) of a MIME entity.
-	Sign(entity []byte, now time.Time) (contentType string, body []byte, err error)
+	// Seal encrypts content, given in pieces, once, under a fresh session key, signed by
+	// the gateway, in a form that all readers read. Each of these is the certificates on
+	// file for one address that a copy is meant for, the best first. wrapped is the session
+	// key, wrapped by the spool key and bound to id.
+	Seal(id string, readers [][][]byte, content ...[]byte) (data, wrapped []byte, err error)
+	// Open is the inverse of Seal, for as long as wrapped exists. The content comes behind
+	// head.
+	Open(head []byte, id string, data, wrapped []byte) (content []byte, err error)
+	// Copy makes the mail for one address: head, which is fields without those of MIME, and
+	// the PGP/MIME entity (RFC 3156 section 4), the key packet for the address in front of
+	// data. Where no certificate will do, the error has the method NoKey() string, which
+	// says why for people.
+	Copy(head []byte, id string, data, wrapped []byte, address string, certs [][]byte, now time.Time) (mail []byte, err error)
+	// Sign makes a mail that is signed in clear (RFC 3156 section 5): head, likewise, and a
+	// MIME entity.
+	Sign(head, entity []byte, now time.Time) (mail []byte, err error)
 }
 
 // Vault seals what is kept on disk with the spool key.

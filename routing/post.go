@@ -61,6 +61,9 @@ func (r *Runner) post(ctx context.Context, l outgoing) error {
 	return nil
 }
 
+// unknownReader is an address whose keys are looked up when the copy is sent.
+var unknownReader = [][][]byte{nil}
+
 // sealNotice splits a message into the outer header, which every copy shows, and
 // the entity, which is sealed.
 func (r *Runner) sealNotice(m *Message, raw []byte) error {
@@ -77,7 +80,7 @@ func (r *Runner) sealNotice(m *Message, raw []byte) error {
 	m.UTF8 = !isASCII(outer.Bytes())
 	content := append(append(inner.Bytes(), "\r\n"...), body...)
 	id := string(m.ID)
-	if m.Data, m.Key, err = r.Sealer.Seal(id, content); err != nil {
+	if m.Data, m.Key, err = r.Sealer.Seal(id, unknownReader, content); err != nil {
 		return fmt.Errorf("seal notice: %w", err)
 	}
 	if m.Head, err = r.Vault.Wrap(SealedHead+id, outer.Bytes()); err != nil {

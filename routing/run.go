@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -238,19 +239,11 @@ func (r *Runner) compose(ctx context.Context, job *Job) (copy []byte, sealed boo
 	if err != nil {
 		return nil, false, r.internal(job, "read outer header", err)
 	}
-	entity, sealed, o := r.entity(ctx, job)
-	if o.Verdict != 0 {
-		return nil, false, o
-	}
 	fields, err := r.ownFields(job)
 	if err != nil {
 		return nil, false, r.internal(job, "write header", err)
 	}
-	head := h.Bytes()
-	copy = make([]byte, 0, len(head)+len(fields)+len(entity))
-	copy = append(copy, head...)
-	copy = append(copy, fields...)
-	return append(copy, entity...), sealed, Outcome{}
+	return r.mail(ctx, job, slices.Concat(h.Bytes(), fields))
 }
 
 // ownFields are the fields that differ from copy to copy.
@@ -282,29 +275,26 @@ func (r *Runner) ownFields(job *Job) ([]byte, error) {
 	return h.Bytes(), nil
 }
 
-// clear makes the entity of a copy that leaves in clear.
-func (r *Runner) clear(job *Job, level Security) ([]byte, bool, Outcome) {
-	content, err := r.Sealer.Open(string(job.Message.ID), job.Message.Data, job.Message.Key)
+// clear makes a copy that leaves in clear, behind its header.
+func (r *Runner) clear(job *Job, head []byte, level Security) ([]byte, bool, Outcome) {
+	m := job.Message
+	if level != Signed {
+		head = append(head, "MIME-Version: 1.0\r\n"...)
+		mail, err := r.Sealer.Open(head, string(m.ID), m.Data, m.Key)
+		if err != nil {
+			return nil, false, r.internal(job, "open content", err)
+		}
+		return mail, false, Outcome{}
+	}
+	content, err := r.Sealer.Open(nil, string(m.ID), m.Data, m.Key)
 	if err != nil {
 		return nil, false, r.internal(job, "open content", err)
 	}
-	if level == Signed {
-		contentType, body, err := signerOf(r.Signers, job.Message.Account, r.Sealer).Sign(content, r.Now())
-		if err != nil {
-			return nil, false, r.internal(job, "sign content", err)
-		}
-		return mimeEntity(contentType, body), false, Outcome{}
+	mail, err := signerOf(r.Signers, m.Account, r.Sealer).Sign(head, content, r.Now())
+	if err != nil {
+		return nil, false, r.internal(job, "sign content", err)
 	}
-	return append([]byte("MIME-Version: 1.0\r\n"), content...), false, Outcome{}
-}
-
-// mimeEntity puts the MIME fields in front of a body.
-func mimeEntity(contentType string, body []byte) []byte {
-	entity := make([]byte, 0, len(contentType)+len(body)+64)
-	entity = append(entity, "MIME-Version: 1.0\r\nContent-Type: "...)
-	entity = append(entity, contentType...)
-	entity = append(entity, "\r\n\r\n"...)
-	return append(entity, body...)
+	return mail, false, Outcome{}
 }
 
 // deposit makes the copy for a mailbox of this gateway.

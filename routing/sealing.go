@@ -21,24 +21,51 @@ type noKeyError interface{ NoKey() string }
 // found, and a person has to confirm it.
 type keyPendingError interface{ KeyPending() string }
 
-// entity makes the MIME entity of the copy, its header included: sealed for the
+// readers are the certificates on file of all whom copies are sealed for: the address of
+// every step, and where a copy is kept, the sender's.
+func (g *Gate) readers(ctx context.Context, s *Submission, p *Policy) ([][][]byte, error) {
+	var addresses []Address
+	for i := range p.Recipients {
+		for _, step := range p.Recipients[i].Chain {
+			for _, a := range step.Addresses {
+				if level := g.Config.Security(a, p.Encrypt); level == Require || level == Prefer {
+					addresses = append(addresses, a)
+				}
+			}
+		}
+	}
+	if self, ok := s.self(); ok && g.keepsSent(s) {
+		addresses = append(addresses, self)
+	}
+	readers := make([][][]byte, len(addresses))
+	if g.Filed == nil {
+		return readers, nil
+	}
+	for i, a := range addresses {
+		var err error
+		if readers[i], err = g.Filed.Certs(ctx, a); err != nil {
+			return nil, fmt.Errorf("look up keys: %w", err)
+		}
+	}
+	return readers, nil
+}
+
+// mail makes the copy behind its header, which has no field of MIME: sealed for the
 // address; in clear, where the configuration says so for its domain, or where it
 // is a notice, which holds no content.
 //
 // Where a key is preferred, only its certain absence lets the copy leave in clear: a
 // look-up that fails, a key that has changed or a fault of ours never does, or whoever
 // can cause one of these could read what would have been sealed.
-func (r *Runner) entity(ctx context.Context, job *Job) (entity []byte, sealed bool, o Outcome) {
+func (r *Runner) mail(ctx context.Context, job *Job, head []byte) (mail []byte, sealed bool, o Outcome) {
 	m, id := job.Message, string(job.Message.ID)
 	level := r.Config.Security(job.Delivery.Address, job.Recipient.Terms.Encrypt)
 	if level != Require && level != Prefer {
-		return r.clear(job, level)
+		return r.clear(job, head, level)
 	}
 	certs, err := r.Keys.Certs(ctx, job.Delivery.Address)
-	var contentType string
-	var body []byte
 	if err == nil {
-		contentType, body, err = r.Sealer.Copy(id, m.Data, m.Key, job.Delivery.Address.Key(), certs, r.Now())
+		mail, err = r.Sealer.Copy(head, id, m.Data, m.Key, job.Delivery.Address.Key(), certs, r.Now())
 	}
 	var missing noKeyError
 	var pending keyPendingError
@@ -46,13 +73,13 @@ func (r *Runner) entity(ctx context.Context, job *Job) (entity []byte, sealed bo
 	harmless := m.Notice && job.Recipient.Terms.Encrypt != Require
 	switch {
 	case err == nil:
-		return mimeEntity(contentType, body), true, Outcome{}
+		return mail, true, Outcome{}
 	case harmless && (none || changed):
-		return r.clear(job, Plain)
+		return r.clear(job, head, Plain)
 	case none && level == Prefer && len(certs) == 0 && job.Recipient.Terms.Encrypt == Signed:
-		return r.clear(job, Signed)
+		return r.clear(job, head, Signed)
 	case none && level == Prefer && len(certs) == 0:
-		return r.clear(job, Plain)
+		return r.clear(job, head, Plain)
 	case none:
 		return nil, false, Outcome{Verdict: NoKey, Status: noKeyStatus, Text: missing.NoKey(), Phase: keyPhase}
 	case changed:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -177,5 +178,56 @@ func TestAccountLevel(t *testing.T) {
 		if got := g.recipients[0].Terms.Encrypt; got != test.want {
 			t.Errorf("account %q, asked %q: %q, want %q", test.account, test.asked, got, test.want)
 		}
+	}
+}
+
+// notes is a sealer that notes who is to read.
+type notes struct {
+	seals
+	readers *[]string
+}
+
+func (n notes) Seal(id string, readers [][][]byte, content ...[]byte) (data, wrapped []byte, err error) {
+	for _, certs := range readers {
+		*n.readers = append(*n.readers, string(slices.Concat(certs...)))
+	}
+	return n.seals.Seal(id, nil, content...)
+}
+
+// TestReaders: what a message is sealed in is decided by the keys of all whom it may be
+// sealed for, alternates and the sender's own copy included, and of nobody else.
+func TestReaders(t *testing.T) {
+	const letter = "From: alice@gw.test\nSubject: hello\n\nhello\n"
+	for _, test := range []struct {
+		name, raw string
+		to        []string
+		self      bool
+		want      string
+	}{
+		{"one", letter, []string{"x@ok.test"}, false, "ok.test"},
+		{"two", letter, []string{"x@ok.test", "y@dsn.test"}, false, "ok.test, dsn.test"},
+		{"without a key", letter, []string{"x@none.test"}, false, ""},
+		{"alternates", "Postern-Alternates: z@bounce.test, w@none.test\n" + letter, []string{"x@ok.test"}, false, "ok.test, bounce.test, "},
+		{"in clear", letter, []string{"x@clear.test"}, false, "nobody"},
+		{"signed", letter, []string{"x@signed.test", "x@ok.test"}, false, "ok.test"},
+		{"the sender", letter, []string{"x@ok.test"}, true, "ok.test, gw.test"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newGateway(t)
+				var readers []string
+				g.gate.Sealer, g.gate.Filed, g.gate.Own = notes{readers: &readers}, g.memory, g.memory
+				g.gate.Config.ToSelf = map[string]bool{"alice": test.self}
+				g.gate.Config.Domains = map[string]Security{"clear.test": Plain, "signed.test": Signed}
+				g.submit(t, "alice@gw.test", test.raw, test.to...)
+				got := strings.Join(readers, ", ")
+				if len(readers) == 0 {
+					got = "nobody"
+				}
+				if got != test.want {
+					t.Errorf("sealed for %q, want %q", got, test.want)
+				}
+			})
+		})
 	}
 }

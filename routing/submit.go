@@ -42,6 +42,9 @@ type Gate struct {
 	// Autocrypt returns what an account shows of its key for an address of its own, nil
 	// for nothing; nil: nobody shows any.
 	Autocrypt func(account string, a Address) []byte
+	// Filed are the keys on file, without a look at the web: they decide the form of what
+	// is sealed. nil: nobody's keys are known.
+	Filed Keys
 	// Own finds the keys of senders, for the copies that Config.ToSelf asks for.
 	Own Keys
 
@@ -155,7 +158,7 @@ func (g *Gate) accept(ctx context.Context, s *Submission, p *Policy, original me
 	if p.Dedup != "" {
 		a.DedupAfter = stamp.Accepted.Add(-g.Config.DedupWindow)
 	}
-	if err := g.seal(&a.Message, s, original, body, stamp); err != nil {
+	if err := g.seal(ctx, &a.Message, s, p, original, body, stamp); err != nil {
 		return "", err
 	}
 	a.Sent = g.sentCopy(ctx, s, &a.Message)
@@ -168,7 +171,7 @@ func (g *Gate) accept(ctx context.Context, s *Submission, p *Policy, original me
 
 // seal fills in all of m that is sealed: the content, once for all copies; the
 // outer header of the copies; and the header for the view.
-func (g *Gate) seal(m *Message, s *Submission, original message.Header, body []byte, stamp *message.Stamp) error {
+func (g *Gate) seal(ctx context.Context, m *Message, s *Submission, p *Policy, original message.Header, body []byte, stamp *message.Stamp) error {
 	outer := message.OuterHeader(original, message.Outer{
 		Subject: g.Config.NeutralSubj,
 		ID:      string(m.ID),
@@ -194,7 +197,11 @@ func (g *Gate) seal(m *Message, s *Submission, original message.Header, body []b
 	if err != nil {
 		return fmt.Errorf("protect content: %w", err)
 	}
-	if m.Data, m.Key, err = signerOf(g.Signers, m.Account, g.Sealer).Seal(string(m.ID), content); err != nil {
+	readers, err := g.readers(ctx, s, p)
+	if err != nil {
+		return err
+	}
+	if m.Data, m.Key, err = signerOf(g.Signers, m.Account, g.Sealer).Seal(string(m.ID), readers, content...); err != nil {
 		return fmt.Errorf("seal content: %w", err)
 	}
 	g.addAutocrypt(&outer, s)

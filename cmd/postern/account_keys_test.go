@@ -113,11 +113,11 @@ func TestAccountKey(t *testing.T) {
 		t.Errorf("alice read\n%s\nand gpg said\n%s", content, said)
 	}
 	// A domain for which mail leaves in clear: what the account signed opens here too.
-	data, wrapped, err := own["alice"].Seal("id", []byte("hello"))
+	data, wrapped, err := own["alice"].Seal("id", nil, []byte("hello"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := sealer.Open("id", data, wrapped); err != nil || string(got) != "hello" {
+	if got, err := sealer.Open(nil, "id", data, wrapped); err != nil || string(got) != "hello" {
 		t.Errorf("%q, %v", got, err)
 	}
 	s.noPlaintext()

@@ -140,7 +140,7 @@ func newSealing(t *testing.T) *sealing {
 	c := defaultConfig()
 	c.Hostname, c.ReturnDomain = "gw.test", "returns.gw.test"
 	config := c.policy()
-	s.gate = &routing.Gate{Config: config, Ledger: s.db, Sealer: s.sealer, Vault: s.spool, Tokens: tokens, Now: s.clock.Now, Rand: s.random, Log: log}
+	s.gate = &routing.Gate{Config: config, Ledger: s.db, Sealer: s.sealer, Vault: s.spool, Filed: s.db, Tokens: tokens, Now: s.clock.Now, Rand: s.random, Log: log}
 	finder := &keyring.Finder{Ring: s.db, Usable: s.sealer.Usable, Now: s.clock.Now, Log: log}
 	s.runner = &routing.Runner{Queue: s.db, Post: s.db, Ledger: s.db, Keys: finder, Sealer: s.sealer, Vault: s.spool, Relay: s.wire, Tokens: tokens,
 		Config: config, Now: s.clock.Now, Rand: s.random, Log: log, Workers: 2}

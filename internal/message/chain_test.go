@@ -80,7 +80,7 @@ func TestFindStamp(t *testing.T) {
 	if err := head.Append("Subject", "hello"); err != nil {
 		t.Fatal(err)
 	}
-	content, err := Protect(Payload{Original: head, Body: []byte("All quiet.\r\n"), Stamp: stamp, Boundary: "b1"})
+	content, err := protected(Payload{Original: head, Body: []byte("All quiet.\r\n"), Stamp: stamp, Boundary: "b1"})
 	if err != nil {
 		t.Fatal(err)
 	}

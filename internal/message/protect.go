@@ -33,8 +33,9 @@ const crlf = "\r\n"
 // is the original's body with its own MIME-Version and Content-* fields, byte for
 // byte; behind it come the stamp for people and the stamp for programs.
 //
-// The header is ASCII, or UTF-8 as the original's is (RFC 6532).
-func Protect(p Payload) ([]byte, error) {
+// The header is ASCII, or UTF-8 as the original's is (RFC 6532). The payload comes in
+// pieces, of which the second is p.Body itself: it may be large.
+func Protect(p Payload) ([][]byte, error) {
 	protected, structure := divide(p.Original)
 	if err := replaceFields(&protected, p.Extra); err != nil {
 		return nil, err
@@ -43,29 +44,27 @@ func Protect(p Payload) ([]byte, error) {
 		return nil, err
 	}
 	delimiter := "--" + p.Boundary
-	var b bytes.Buffer
-	b.Grow(len(p.Body) + 16<<10)
-	head := func(lines ...string) {
+	var b, behind bytes.Buffer
+	head := func(b *bytes.Buffer, lines ...string) {
 		for _, l := range lines {
 			b.WriteString(l + crlf)
 		}
 	}
 	// RFC 9788 section 2.1: the parameter hp stands in the Content-Type of the payload.
-	head(`Content-Type: multipart/mixed; hp="cipher";`, ` boundary="`+p.Boundary+`"`)
+	head(&b, `Content-Type: multipart/mixed; hp="cipher";`, ` boundary="`+p.Boundary+`"`)
 	b.Write(protected.Bytes())
 	b.Write(outside(p.Outer))
-	head("", delimiter)
+	head(&b, "", delimiter)
 	b.Write(structure.Bytes())
-	head("")
-	b.Write(p.Body)
+	head(&b, "")
 	if p.Stamp != nil {
-		head("", delimiter, "Content-Type: text/plain; charset=utf-8", "Content-Disposition: inline")
-		writeText(&b, []byte(p.Stamp.Text(p.Location)))
-		head("", delimiter, "Content-Type: "+StampType, `Content-Disposition: attachment; filename="stamp.json"`)
-		writeText(&b, p.Stamp.JSON())
+		head(&behind, "", delimiter, "Content-Type: text/plain; charset=utf-8", "Content-Disposition: inline")
+		writeText(&behind, []byte(p.Stamp.Text(p.Location)))
+		head(&behind, "", delimiter, "Content-Type: "+StampType, `Content-Disposition: attachment; filename="stamp.json"`)
+		writeText(&behind, p.Stamp.JSON())
 	}
-	head("", delimiter+"--")
-	return b.Bytes(), nil
+	head(&behind, "", delimiter+"--")
+	return [][]byte{b.Bytes(), p.Body, behind.Bytes()}, nil
 }
 
 // divide returns the fields that speak of the message, and those that describe its

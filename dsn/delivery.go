@@ -183,9 +183,13 @@ func newRecipient(g map[string]string, d *document) (Recipient, bool) {
 	rcpt := Recipient{Original: original, Final: final, RemoteMTA: cut(typedValue(g["remote-mta"]), maxName),
 		Diagnostic: cut(typedValue(g["diagnostic-code"]), maxDiagnostic)}
 	given, _, _ := FindStatus(g["status"])
-	rcpt.Kind = actionKind(g["action"], given, d)
 	told, code, _ := FindStatus(rcpt.Diagnostic)
 	rcpt.Code = code
+	known := given // what an action that is missing can be told by
+	if known.IsZero() {
+		known = Status{Class: max(told.Class, uint8(code/100))}
+	}
+	rcpt.Kind = actionKind(g["action"], known, d)
 	rcpt.Status = bestStatus(rcpt.Kind, given, told, code, rcpt.Diagnostic)
 	return rcpt, true
 }

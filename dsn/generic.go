@@ -1,6 +1,9 @@
 package dsn
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // This file knows bounces by the words that they have in common, whoever wrote them.
 // The words themselves are in vocabulary.go.
@@ -25,7 +28,7 @@ func readGeneric(d *document) (Report, bool) {
 // titledDelay reports whether the subject is that of a delay warning. A bounce has the
 // subject of what it returns, which may speak of other delays.
 func (d *document) titledDelay() bool {
-	return d.hasSubject(delaySubjects) && !d.hasSubject(failureSubjects)
+	return d.hasSubject(delaySubjects) && !d.hasSubject(failureSubjects) || beginsWith(strings.ToLower(d.subject()), delaySubjects)
 }
 
 // fails reports whether the words of a bounce, or a code in them, say that it is over.
@@ -47,8 +50,14 @@ func (d *document) bounces() bool {
 		s, code, _ := FindStatus(d.words)
 		worded := byWords(d.lower, 0).Class == 5
 		return worded && d.nobody() || s.Class == 5 && code != 0 || code/100 == 5 && worded || contains(d.lower, failureWords) && (code/100 == 5 || worded)
-	case d.nullPath() || d.report || d.header.Has("X-Failed-Recipients"):
+	case d.report || d.header.Has("X-Failed-Recipients"):
 		return titled || contains(d.lower, bounceSigns)
+	case d.nullPath():
+		// Programs that answer for a person have a null return path too, and the
+		// subject of what they answer, which they may quote: an alarm's reads like
+		// that of a bounce.
+		own := d.unquoted()
+		return (d.robot() || !d.answered()) && (contains(own, bounceSigns) || titled && (contains(own, failureWords) || contains(own, delayWords) || hasReply(own)))
 	}
 	// Gateways and filters write under names of their own, with a return path.
 	if !titled || d.answered() || !contains(d.lower, failureWords) {
@@ -69,6 +78,24 @@ func (d *document) opensAsFailure() bool {
 	const start = 200
 	return beginsWith(strings.ToLower(d.subject()), failureSubjects) && contains(d.lower[:min(len(d.lower), start)], failureWords) && anyMailbox.MatchString(d.words)
 }
+
+// unquoted returns the words in lower case, without the subject where they quote it,
+// or its end behind what was put in front of it.
+func (d *document) unquoted() string {
+	own := d.lower
+	for subject := strings.ToLower(d.subject()); len(subject) > len("mailbox"); {
+		own = strings.ReplaceAll(own, subject, " ")
+		at := subjectJoint.FindStringIndex(subject)
+		if at == nil {
+			break
+		}
+		subject = subject[at[1]:]
+	}
+	return own
+}
+
+// subjectJoint stands between a subject and what was put in front of it.
+var subjectJoint = regexp.MustCompile(`[:\])] ?| - `)
 
 // robot reports whether a program wrote the message, going by the name it goes by.
 func (d *document) robot() bool {

@@ -102,6 +102,7 @@ func anyOf(alternatives ...string) *regexp.Regexp {
 // meanings are asked in order: what is more special stands before what is less.
 var meanings = []meaning{
 	{pattern: anyOf(`insufficient system (?:storage|resources)`, `no space left on device`, `system (?:disk )?full`), status: Status{5, 3, 1}},
+	{pattern: anyOf(`(?:relay|daily|hourly|sending|rate)(?: relay| sending)? (?:quota|limit)s?`), status: Status{5, 7, 1}},
 	{pattern: anyOf(fullWords...), status: Status{5, 2, 2}},
 	{pattern: anyOf(largeWords...), status: Status{5, 3, 4}},
 	{pattern: anyOf(relayWords...), status: Status{5, 7, 1}},
@@ -170,7 +171,7 @@ var disabledWords = []string{
 // unknownHostWords say that there is no such domain.
 var unknownHostWords = []string{
 	`(?:domain|host|host ?name|mail domain)(?: (?:name|part|is|was|are|mentioned|in|of|e ?mail|address|or|the|your|could|can|be|must|[a-z0-9]+ com)){0,6} (?:not found|not known|unknown|not be found|does not exist|doesnt exist|not exist|must exist|not resolve|not be resolved|isnt|invalid|not reachable|must exist)\b`,
-	`domain must exist`, `(?:no|nonexistent|non existent|invalid|bad|unknown|illegal|unrouteable|unroutable)(?: (?:such|mail|destination|recipient|valid)){0,2} (?:domain|host|host ?name|host domain name)\b`, `bad destination system`, `no (?:mx|dns|mail exchanger)\b`, `no mx or a records?`,
+	`domain must exist`, `(?:no|nonexistent|non existent|invalid|bad|unknown|illegal|unrouteable|unroutable)(?: (?:such|mail|destination|recipient|valid)){0,2} (?:domain|host|host ?name|host domain name)\b`, `bad destination system`, `no (?:valid |usable )?(?:mx|dns|mail exchanger)\b`, `no mx or a records?`,
 	`name or service not known`, `no address associated`, `name service error`, `dns error`, `dns records for`, `unable to (?:look up|resolve)`, `domain lookup failed`, `could not find a gateway`, `couldnt find any host`, `nxdomain`,
 }
 

@@ -108,10 +108,25 @@ func readReceipt(d *document) (Report, bool) {
 	}
 	f, _ := statusFields(l.body(), receiptFields)
 	g := Recipient{Original: typedAddressOf(f["original-recipient"]), Final: typedAddressOf(f["final-recipient"]), Kind: KindReceipt}
+	if s := d.refusedByAgent(); !s.IsZero() {
+		g.Kind, g.Status = KindFailed, s
+	}
 	return Report{
-		Kind: KindReceipt, Recipients: []Recipient{g}, ReportingMTA: receiptHost(f["mdn-gateway"], f["reporting-ua"]),
+		Kind: g.Kind, Recipients: []Recipient{g}, ReportingMTA: receiptHost(f["mdn-gateway"], f["reporting-ua"]),
 		OriginalMessageID: firstID(f["original-message-id"]), Disposition: disposition(f["disposition"]),
 	}, true
+}
+
+// refusedByAgent returns why a delivery agent took no message, where it says so in a
+// receipt, as that of Dovecot does (RFC 5429 section 2.1.2 lets a person's filter
+// refuse mail in the same form, with whatever words the person likes: that says
+// nothing of the mailbox, and is left a receipt).
+func (d *document) refusedByAgent() Status {
+	_, reason, refused := strings.Cut(d.lower, "was automatically rejected:")
+	if s := byWords(reason, 5); refused && d.daemon() && s.Subject == 2 {
+		return s
+	}
+	return Status{}
 }
 
 // disposition returns the disposition-type of RFC 8098 section 3.2.6:

@@ -58,7 +58,9 @@ type guard struct {
 	path          path            // argument of the last MAIL or RCPT that the engine saw
 
 	lines   message.LineChecker // of the message that is coming in
+	mend    mender              // of its line ends, where the server mends them
 	bol     bool                // the next byte of content begins a line
+	cr      bool                // the last byte of content was a CR
 	ended   bool                // the content has come to its dot
 	open    bool                // a BDAT has begun a message, and none has ended it
 	last    bool                // the chunk is the last of its message
@@ -140,6 +142,11 @@ func (g *guard) answer(r *smtp.SMTPError) {
 func (g *guard) nextLine() error {
 	if g.stopping() {
 		return errDraining
+	}
+	if g.mend.broken && !g.open {
+		// Somebody on the way may have seen another end of that message.
+		g.abort(replyBroken)
+		return nil
 	}
 	for {
 		i := bytes.IndexByte(g.buf[g.r:g.w], '\n')

@@ -1,6 +1,7 @@
 package smtpd
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -22,8 +23,10 @@ import (
 //
 // Whatever goes wrong with a report is answered with a 4yz, so that it is sent
 // again: nothing of a report is lost. Exceptions are a loop, and more than
-// Limits.Size bytes. Of a longer report than Limits.Keep only so much is kept: what
-// a report says stands before the message it returns.
+// Limits.Size bytes. Many a report is broken: line ends that are none are mended, NUL
+// is left out, and nothing that follows on the connection is read. Of a longer report
+// than Limits.Keep only so much is kept: what a report says stands before the message
+// it returns.
 type Inbound struct {
 	Hostname string      // in the greeting
 	Name     string      // of the listener, in the log
@@ -43,7 +46,7 @@ func (i *Inbound) Serve(ctx context.Context, l net.Listener) error {
 	}
 	v := &server{
 		hostname: i.Hostname, name: i.Name, tls: i.TLS, limits: i.Limits.withDefaults(), log: i.Log, now: i.Now,
-		open: func(base *session) smtp.Session { return &inbound{session: base, config: i} },
+		mends: true, open: func(base *session) smtp.Session { return &inbound{session: base, config: i} },
 	}
 	v.memory.give(v.limits.Memory)
 	return v.serve(ctx, l)
@@ -110,6 +113,10 @@ func (s *inbound) Data(r io.Reader) error {
 		return err
 	case tx.nested:
 		return replyNested
+	}
+	raw = bytes.ReplaceAll(raw, []byte{0}, nil)
+	if !wellEnded(raw) { // it came in chunks
+		raw = (&mender{chunks: true}).mend(raw, true)
 	}
 	head, _ := message.Split(raw)
 	if h, _ := message.ParseHeader(head); looped(h) {

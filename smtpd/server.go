@@ -31,6 +31,8 @@ type server struct {
 	log        *slog.Logger
 	now        func() time.Time
 
+	mends bool // line ends that are none are mended, and not refused
+
 	// admit refuses a client by its address; nil admits all.
 	admit func(netip.Addr) *smtp.SMTPError
 	// open begins a session; it is called once for a connection, and again when

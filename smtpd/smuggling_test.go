@@ -29,7 +29,8 @@ const smuggled = "MAIL FROM:<panel@example.com>\r\nRCPT TO:<v@w.test>\r\nDATA\r\
 
 // T5: SMTP smuggling. Whatever the message ends in, it is refused as a whole, once,
 // and what follows is never a second one: with DATA and BDAT, on both kinds of
-// listener, also when the message is too large, and cut in two at every byte.
+// listener, also when the message is too large, and cut in two at every byte. A report
+// may be broken: it is taken, once, and what follows is not read.
 func TestT5Smuggling(t *testing.T) {
 	for _, kind := range []string{"device", "inbound-plain"} {
 		for _, limits := range []Limits{{}, {Size: 3, Keep: 2}} {
@@ -48,8 +49,13 @@ func TestT5Smuggling(t *testing.T) {
 				}
 				checkSmuggling(t, addr, hello+from+rcpt+fmt.Sprintf("BDAT %d LAST\r\n", 4+len(ending)), content[:4+len(ending)]+smuggled, ending)
 			}
-			if n := g.taken(); n != 0 {
+			if n := g.taken(); n != 0 && (kind == "device" || limits.Size != 0) {
 				t.Errorf("%s: %d messages were taken", kind, n)
+			}
+			for _, r := range g.reports {
+				if strings.Contains(r.raw, "\x00") || !wellEnded([]byte(r.raw)) || !strings.HasPrefix(r.raw, "body") {
+					t.Errorf("%s: took %q", kind, r.raw)
+				}
 			}
 		}
 	}
@@ -58,6 +64,9 @@ func TestT5Smuggling(t *testing.T) {
 // refusals is what a smuggled message may be answered with: the greeting, the
 // replies to HELO, MAIL, RCPT and perhaps DATA, and one refusal.
 var refusals = regexp.MustCompile(`^220 [^\n]*\n(250 [^\n]*\n){3}(354 [^\n]*\n)?5[0-9][0-9] 5\.[36]\.[0-9] [^\n]*\r\n$`)
+
+// once is what a broken report may be answered with instead.
+var once = regexp.MustCompile(`^220 [^\n]*\n(250 [^\n]*\n){3}(354 [^\n]*\n)?250 2\.0\.0 received\r\n421 4\.7\.0 [^\n]*\r\n$`)
 
 func checkSmuggling(t *testing.T, addr, first, second, ending string) {
 	t.Helper()
@@ -72,7 +81,7 @@ func checkSmuggling(t *testing.T, addr, first, second, ending string) {
 	}
 	io.WriteString(c, second)
 	c.(*net.TCPConn).CloseWrite()
-	if got := readAll(c, 5*time.Second); !refusals.MatchString(got) {
+	if got := readAll(c, 5*time.Second); !refusals.MatchString(got) && !(strings.Contains(first, token) && once.MatchString(got)) {
 		t.Errorf("ending %q, cut after %q: got %q", ending, first[len(first)-10:], got)
 	}
 }

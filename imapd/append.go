@@ -90,7 +90,11 @@ var errOwnFolder = no(imap.ResponseCodeCannot, "The status folders show what Pos
 // seal puts content into a deposit. Nothing is on disk in plaintext.
 func (s *session) seal(d *routing.Deposit, content []byte) (err error) {
 	d.Size = int64(len(content))
-	d.Sealed, err = s.server.Vault.Wrap(routing.SealedMail+s.account, content)
+	if d.Sealed, err = s.server.Vault.Wrap(routing.SealedMail+s.account, content); err != nil {
+		return err
+	}
+	summary := newDigest(content)
+	d.Digest, err = s.sealDigest(&summary)
 	return err
 }
 

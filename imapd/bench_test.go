@@ -72,6 +72,10 @@ func (s *bulk) Entries(_ context.Context, m routing.Mailbox, uids []uint32) ([]r
 	return found, nil
 }
 
+func (s *bulk) Heads(ctx context.Context, m routing.Mailbox, uids []uint32) ([]routing.Entry, error) {
+	return s.Entries(ctx, m, uids)
+}
+
 func BenchmarkRender(b *testing.B) {
 	f := newFake(b)
 	e := f.queuedEntry(1, "bob@ok.test")

@@ -117,11 +117,7 @@ func references(view message.Header) []string {
 // entryID is the Message-ID of an entry. A change of state makes a new entry, and so
 // a new one.
 func entryID(e *routing.Entry) string {
-	var event int64
-	if n := len(e.Journey); n > 0 {
-		event = e.Journey[n-1].ID
-	}
-	return fmt.Sprintf("<%s.%d.%d.%d@status.invalid>", atomText(string(e.Message.ID)), e.Delivery.ID, event, e.UID)
+	return fmt.Sprintf("<%s.%d.%d.%d@status.invalid>", atomText(string(e.Message.ID)), e.Delivery.ID, e.Event, e.UID)
 }
 
 // entryBoundary cannot stand in a part: neither quoted-printable nor a field has

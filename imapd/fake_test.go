@@ -45,7 +45,9 @@ type fakeBox struct {
 
 type fakeMsg struct {
 	routing.Item
-	sealed []byte
+	sealed  []byte
+	digest  []byte
+	content int64
 }
 
 type fakeWatch struct {
@@ -155,7 +157,8 @@ func (f *fake) store(b *fakeBox, d routing.Deposit) uint32 {
 	}
 	uid := b.UIDNext
 	b.UIDNext++
-	b.msgs = append(b.msgs, fakeMsg{Item: routing.Item{UID: uid, Flags: d.Flags, Keywords: d.Keywords, Date: d.Date, Size: d.Size}, sealed: d.Sealed})
+	b.msgs = append(b.msgs, fakeMsg{Item: routing.Item{UID: uid, Flags: d.Flags, Keywords: d.Keywords, Date: d.Date, Size: d.Size},
+		sealed: d.Sealed, digest: d.Digest, content: b.ID<<32 | int64(uid)})
 	return uid
 }
 
@@ -199,20 +202,31 @@ func (f *fake) Mailboxes(_ context.Context, account string) ([]routing.Mailbox, 
 	var all []routing.Mailbox
 	for _, b := range f.accounts[account].boxes {
 		m := b.Mailbox
-		items := f.items(b)
-		m.Messages, m.Unseen, m.Size = len(items), 0, 0
-		for _, it := range items {
-			if it.Flags&routing.FlagSeen == 0 {
-				m.Unseen++
-			}
-			m.Size += it.Size
-		}
 		if m.Status != routing.FolderNone {
 			m.UIDNext = f.accounts[account].change + 1
 		}
 		all = append(all, m)
 	}
 	return all, nil
+}
+
+// Count implements Mailboxes.
+func (f *fake) Count(_ context.Context, m routing.Mailbox) (routing.Mailbox, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	b, err := f.find(m)
+	if err != nil {
+		return m, err
+	}
+	items := f.items(b)
+	m.Messages, m.Unseen, m.Size = len(items), 0, 0
+	for _, it := range items {
+		if it.Flags&routing.FlagSeen == 0 {
+			m.Unseen++
+		}
+		m.Size += it.Size
+	}
+	return m, nil
 }
 
 func (f *fake) items(b *fakeBox) []routing.Item {
@@ -356,6 +370,49 @@ func (f *fake) Load(_ context.Context, m routing.Mailbox, uid uint32) ([]byte, e
 	return nil, routing.ErrNotFound
 }
 
+// Mails implements Shelf.
+func (f *fake) Mails(_ context.Context, m routing.Mailbox, uids []uint32) ([]routing.Mail, error) {
+	return f.shelf(m, uids, func(msg *fakeMsg) []byte { return msg.sealed })
+}
+
+// Digests implements Shelf.
+func (f *fake) Digests(_ context.Context, m routing.Mailbox, uids []uint32) ([]routing.Mail, error) {
+	return f.shelf(m, uids, func(msg *fakeMsg) []byte { return msg.digest })
+}
+
+func (f *fake) shelf(m routing.Mailbox, uids []uint32, sealed func(*fakeMsg) []byte) (mails []routing.Mail, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	b, err := f.find(m)
+	if err != nil {
+		return nil, err
+	}
+	for i := range b.msgs {
+		if msg := &b.msgs[i]; slices.Contains(uids, msg.UID) {
+			mails = append(mails, routing.Mail{UID: msg.UID, Content: msg.content, Sealed: sealed(msg)})
+		}
+	}
+	return mails, nil
+}
+
+// KeepDigests implements Shelf.
+func (f *fake) KeepDigests(_ context.Context, digests []routing.Mail) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, a := range f.accounts {
+		for _, b := range a.boxes {
+			for i := range b.msgs {
+				for _, d := range digests {
+					if b.msgs[i].content == d.Content {
+						b.msgs[i].digest = d.Sealed
+					}
+				}
+			}
+		}
+	}
+	return f.broken
+}
+
 // Add implements Messages.
 func (f *fake) Add(_ context.Context, m routing.Mailbox, deposits []routing.Deposit) ([]uint32, error) {
 	f.mu.Lock()
@@ -461,6 +518,18 @@ func (f *fake) Entries(_ context.Context, m routing.Mailbox, uids []uint32) ([]r
 	return found, nil
 }
 
+// Heads implements Status, and leaves out what it may.
+func (f *fake) Heads(ctx context.Context, m routing.Mailbox, uids []uint32) ([]routing.Entry, error) {
+	found, err := f.Entries(ctx, m, uids)
+	for i := range found {
+		e := &found[i]
+		e.Recipient = routing.Recipient{Hidden: e.Recipient.Hidden}
+		e.Delivery = routing.Delivery{ID: e.Delivery.ID, Step: e.Delivery.Step, Address: e.Delivery.Address}
+		e.Others, e.Journey = nil, nil
+	}
+	return found, err
+}
+
 // Apply implements Commander.
 func (f *fake) Apply(_ context.Context, id routing.DeliveryID, e routing.Event) ([]routing.Record, error) {
 	f.mu.Lock()
@@ -488,7 +557,7 @@ func (f *fake) advance(account string, a *fakeAccount, entry *routing.Entry, e r
 	moved := *entry
 	moved.Delivery = next
 	moved.Journey = append(slices.Clone(entry.Journey), r)
-	moved.Date = f.now()
+	moved.Date, moved.Event = f.now(), r.ID
 	if incoming(entry) {
 		moved.Folder, moved.Settled = routing.FolderSettled, true
 		moved.Flags |= routing.FlagSettled

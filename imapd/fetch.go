@@ -26,6 +26,8 @@ type opened struct {
 	view  message.Header // of the entry
 	loc   *time.Location
 	root  *part
+
+	digest *digest // all there is of a message that was not read
 }
 
 // whole is the message as it is.
@@ -46,6 +48,9 @@ func (o *opened) fields() []byte {
 
 // head is the header of the message, with the empty line that ends it.
 func (o *opened) head() []byte {
+	if o.digest != nil {
+		return o.digest.header
+	}
 	if o.raw == nil && o.entry != nil {
 		return entryHead(o.entry, o.view)
 	}
@@ -83,7 +88,7 @@ func (r *reading) open(i int) (*opened, error) {
 	}
 	fetch := r.load
 	if r.sel.isStatus() {
-		fetch = r.unfold
+		fetch = r.render
 	}
 	m, err := fetch(i, uid)
 	if m == nil || err != nil {
@@ -111,19 +116,23 @@ func (r *reading) load(_ int, uid uint32) (*opened, error) {
 	return &opened{raw: raw}, nil
 }
 
-// unfold reads a status entry.
-func (r *reading) unfold(i int, uid uint32) (*opened, error) {
+// render reads a status entry.
+func (r *reading) render(i int, uid uint32) (*opened, error) {
 	e, err := r.entry(i, uid)
 	if e == nil || err != nil {
 		return nil, err
 	}
-	s := r.session.server
-	raw, err := s.Vault.Unwrap(routing.SealedView+string(e.Message.ID), e.Message.View)
+	return r.session.unfold(e)
+}
+
+// unfold opens the header for people of a status entry.
+func (s *session) unfold(e *routing.Entry) (*opened, error) {
+	raw, err := s.server.Vault.Unwrap(routing.SealedView+string(e.Message.ID), e.Message.View)
 	if err != nil {
 		return nil, fmt.Errorf("open the header of %s: %w", e.Message.ID, err)
 	}
 	view, _ := message.ParseHeader(raw) // what is beyond its limits is not shown
-	return &opened{entry: e, view: view, loc: s.location()}, nil
+	return &opened{uid: e.UID, entry: e, view: view, loc: s.server.location()}, nil
 }
 
 // entry returns the entry of line i, reading those of the lines after it as well;
@@ -172,6 +181,10 @@ func (s *session) Fetch(w *imapserver.FetchWriter, set imap.NumSet, options *ima
 	seen, err := s.markSeen(sel, lines, options)
 	if err != nil {
 		return s.fail("fetch", err)
+	}
+	// Of one message clients ask for piece after piece: it is kept at hand.
+	if st := s.newStream(sel, options, seen); s.streams(options) && (len(lines) > 1 || st.need < needWhole) {
+		return s.fail("fetch", st.run(lines))
 	}
 	pass := s.read(sel, lines)
 	content := options.Envelope || options.BodyStructure != nil ||

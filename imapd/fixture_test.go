@@ -53,6 +53,7 @@ func (x *fixture) event(d time.Duration, e routing.Event) *fixture {
 	next, fits := routing.Next(x.Delivery, e, after(d))
 	x.Delivery = next
 	x.next++
+	x.Event = x.next
 	x.Journey = append(x.Journey, routing.Record{
 		ID: x.next, At: after(d), Message: x.Message.ID, Delivery: x.Delivery.ID, Step: x.Delivery.Step,
 		Address: x.Delivery.Address, From: from, To: next.State, Fits: fits, Event: e,

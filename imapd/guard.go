@@ -39,6 +39,7 @@ type guard struct {
 	faults    int    // commands in a row that could not be understood
 	tag       string // of the command in hand
 	command   string // its name
+	asked     []byte // all of it, for as long as it is in hand
 	saveOnly  bool   // it is a SEARCH RETURN (SAVE)
 	literal8  bool   // it is an APPEND of a literal8
 	rev2      bool   // IMAP4rev2 was enabled
@@ -101,6 +102,7 @@ func (g *guard) fill() error {
 		return err
 	}
 	g.tag, g.command, g.saveOnly, g.literal8 = fr.tag, fr.name, false, fr.literal8
+	g.asked = fr.line
 	if fr.fault != "" {
 		return g.refuse(fr)
 	}

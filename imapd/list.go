@@ -155,6 +155,10 @@ func (s *session) Status(name string, options *imap.StatusOptions) (*imap.Status
 // statusData fills in all that was asked for: the library does not look whether it is
 // there.
 func (s *session) statusData(m routing.Mailbox, options *imap.StatusOptions) (*imap.StatusData, error) {
+	m, err := s.server.Mailboxes.Count(s.ctx, m)
+	if err != nil {
+		return nil, err
+	}
 	messages, unseen := uint32(m.Messages), uint32(m.Unseen)
 	size, limit := mailboxSize(m), uint32(s.guard.limits.Message)
 	data := &imap.StatusData{

@@ -16,8 +16,11 @@ type Authenticator interface {
 // Mailboxes keeps the folders of accounts. Status folders are among them, and
 // always there; changing one is routing.ErrReadOnly.
 type Mailboxes interface {
-	// Mailboxes returns all folders of the account with their counts, INBOX first.
+	// Mailboxes returns all folders of the account, INBOX first, without what Count
+	// counts: that takes long where there is much.
 	Mailboxes(ctx context.Context, account string) ([]routing.Mailbox, error)
+	// Count returns m with Messages, Unseen and Size.
+	Count(ctx context.Context, m routing.Mailbox) (routing.Mailbox, error)
 	CreateMailbox(ctx context.Context, account, name, specialUse string) error
 	DeleteMailbox(ctx context.Context, account, name string) error
 	// RenameMailbox renames with all that is below it; INBOX gives up its messages
@@ -55,6 +58,17 @@ type Messages interface {
 	Expunge(ctx context.Context, m routing.Mailbox, uids []uint32) error
 }
 
+// Shelf reads many messages of an ordinary mailbox at once.
+type Shelf interface {
+	// Mails returns messages, sealed by the spool key, by ascending UID; those that
+	// have gone are left out.
+	Mails(ctx context.Context, m routing.Mailbox, uids []uint32) ([]routing.Mail, error)
+	// Digests is like Mails, and returns what Deposit.Digest or KeepDigests left.
+	Digests(ctx context.Context, m routing.Mailbox, uids []uint32) ([]routing.Mail, error)
+	// KeepDigests keeps digests that were missing.
+	KeepDigests(ctx context.Context, digests []routing.Mail) error
+}
+
 // Mover copies and moves between ordinary mailboxes.
 type Mover interface {
 	// Copy returns the UIDs in dest, in the order of uids; those that have gone
@@ -70,6 +84,9 @@ type Status interface {
 	// Entries returns the entries with the given UIDs, by ascending UID; those
 	// that have gone are left out.
 	Entries(ctx context.Context, m routing.Mailbox, uids []uint32) ([]routing.Entry, error)
+	// Heads is like Entries, for the header alone: Recipient is no more than its
+	// Hidden, Delivery its ID, Step and Address, and Others and Journey are nil.
+	Heads(ctx context.Context, m routing.Mailbox, uids []uint32) ([]routing.Entry, error)
 }
 
 // Commander carries out what a move between status folders means.

@@ -24,6 +24,7 @@ type Server struct {
 	Mailboxes     Mailboxes
 	Subscriptions Subscriptions
 	Messages      Messages
+	Shelf         Shelf
 	Mover         Mover
 	Status        Status
 	Commander     Commander

@@ -98,6 +98,28 @@ func (w *wire) Write(p []byte) (int, error) {
 	return len(p), w.err
 }
 
+// send writes what was gathered, and p, which holds whole lines. Little is gathered as
+// well.
+func (w *wire) send(p []byte) error {
+	if len(p) < corkSize {
+		_, err := w.Write(p)
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.flushLocked()
+	gathered := w.out
+	for len(p) > 0 && w.err == nil {
+		n := min(len(p), corkSize)
+		w.out, p = p[:n], p[n:]
+		w.flushLocked()
+	}
+	if w.err == nil {
+		w.out = gathered
+	}
+	return w.err
+}
+
 // printf gathers a response line of our own.
 func (w *wire) printf(format string, args ...any) {
 	_, _ = fmt.Fprintf(w, format+"\r\n", args...) // the error stays in w.err

@@ -104,9 +104,18 @@ type Deposit struct {
 	Date     time.Time // internal date; zero: the time of the commit
 	Size     int64     // of the message before sealing
 	Sealed   []byte    // the message, sealed by the spool key
+	Digest   []byte    // what lists of mail show of it, sealed likewise; nil where nobody made it
 	// Delivery is the delivery this is the copy of, 0 for none: \Seen, \Answered
 	// and Acknowledged on it become events.
 	Delivery DeliveryID
+}
+
+// Mail is a message of an ordinary mailbox as it is kept, or its digest: what lists of
+// mail show of it.
+type Mail struct {
+	UID     uint32
+	Content int64  // a number that copies of the message share
+	Sealed  []byte // by the spool key; nil for a digest that nobody made
 }
 
 // Entry is what a status folder shows under one UID.
@@ -124,6 +133,8 @@ type Entry struct {
 	// Journey is what happened up to the change, oldest first: to the recipient's
 	// whole chain in the sender's folders, to the own delivery alone in Incoming.
 	Journey []Record
+	// Event is the last event it tells of.
+	Event int64
 	// Settled is set in Incoming when the message needs nobody any more.
 	Settled bool
 }
@@ -152,5 +163,6 @@ const (
 	SealedHead     = "head"     // + message id: Message.Head
 	SealedKey      = "key"      // + message id: Message.Key
 	SealedMail     = "mail"     // + account name: a message in a mailbox
+	SealedDigest   = "digest"   // + account name: Deposit.Digest
 	SealedEvidence = "evidence" // + delivery id: a report as it came
 )

@@ -18,6 +18,7 @@ var (
 
 	_ interface {
 		Mailboxes(ctx context.Context, account string) ([]routing.Mailbox, error)
+		Count(ctx context.Context, m routing.Mailbox) (routing.Mailbox, error)
 		CreateMailbox(ctx context.Context, account, name, specialUse string) error
 		DeleteMailbox(ctx context.Context, account, name string) error
 		RenameMailbox(ctx context.Context, account, from, to string) error
@@ -35,6 +36,12 @@ var (
 	} = (*DB)(nil)
 	_ interface {
 		Entries(ctx context.Context, m routing.Mailbox, uids []uint32) ([]routing.Entry, error)
+		Heads(ctx context.Context, m routing.Mailbox, uids []uint32) ([]routing.Entry, error)
+	} = (*DB)(nil)
+	_ interface {
+		Mails(ctx context.Context, m routing.Mailbox, uids []uint32) ([]routing.Mail, error)
+		Digests(ctx context.Context, m routing.Mailbox, uids []uint32) ([]routing.Mail, error)
+		KeepDigests(ctx context.Context, digests []routing.Mail) error
 	} = (*DB)(nil)
 	_ interface {
 		Watch(account string) (changed <-chan struct{}, stop func())

@@ -117,6 +117,11 @@ func insertMail(t *tx, mailbox int64, d *routing.Deposit, c content) (uint32, er
 	if err != nil {
 		return 0, fmt.Errorf("write content: %w", err)
 	}
+	if d.Digest != nil {
+		if err := insertDigest(t, id, d.Digest); err != nil {
+			return 0, fmt.Errorf("write digest: %w", err)
+		}
+	}
 	date := truncate(d.Date)
 	if date.IsZero() {
 		date = t.now

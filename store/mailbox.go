@@ -60,8 +60,8 @@ func uidValidity(t *tx) (v uint32, err error) {
 	return v, nil
 }
 
-// Mailboxes returns all folders of the account with their counts: INBOX first, the other
-// ordinary ones by name, then the status folders in their order.
+// Mailboxes returns all folders of the account, without what Count counts: INBOX first,
+// the other ordinary ones by name, then the status folders in their order.
 func (db *DB) Mailboxes(ctx context.Context, account string) ([]routing.Mailbox, error) {
 	var all []routing.Mailbox
 	err := db.reading(ctx, func(q querier) error {
@@ -78,10 +78,7 @@ func (db *DB) Mailboxes(ctx context.Context, account string) ([]routing.Mailbox,
 			err = row.Scan(&m.ID, &m.Name, &m.Status, &m.SpecialUse, &m.UIDValidity, &m.Told, &m.UIDNext, &m.Subscribed)
 			return m, err
 		})
-		if err != nil {
-			return err
-		}
-		return count(q, id, all)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read mailboxes of %s: %w", account, err)
@@ -89,37 +86,20 @@ func (db *DB) Mailboxes(ctx context.Context, account string) ([]routing.Mailbox,
 	return all, nil
 }
 
-// count fills in how many messages the mailboxes of an account have.
-func count(q querier, account int64, all []routing.Mailbox) error {
-	type counts struct {
-		mailbox          int64 // or, negative, a folder
-		messages, unseen int
-		size             int64
+// Count returns m with the number of its messages, of those unseen, and their size. It
+// goes through all of them.
+func (db *DB) Count(ctx context.Context, m routing.Mailbox) (routing.Mailbox, error) {
+	query, args := "SELECT count(*), coalesce(sum(flags & ?2 = 0), 0), coalesce(sum(size), 0) FROM mails WHERE mailbox = ?1", []any{m.ID, routing.FlagSeen}
+	if m.Status != routing.FolderNone {
+		query = `SELECT count(*), coalesce(sum(flags & ?2 = 0), 0), 0 FROM entries
+			WHERE account = (SELECT account FROM mailboxes WHERE id = ?1) AND folder = ?3`
+		args = append(args, m.Status)
 	}
-	rows, err := q.query(`SELECT b.id, count(*), sum(m.flags & ?2 = 0), sum(m.size) FROM mailboxes b JOIN mails m ON m.mailbox = b.id
-			WHERE b.account = ?1 GROUP BY b.id
-		UNION ALL SELECT -folder, count(*), sum(flags & ?2 = 0), 0 FROM entries WHERE account = ?1 GROUP BY folder`, account, routing.FlagSeen)
-	found, err := collect(rows, err, func(row scanner) (c counts, err error) {
-		err = row.Scan(&c.mailbox, &c.messages, &c.unseen, &c.size)
-		return c, err
-	})
+	err := db.reading(ctx, func(q querier) error { return q.queryRow(query, args...).Scan(&m.Messages, &m.Unseen, &m.Size) })
 	if err != nil {
-		return err
+		return m, fmt.Errorf("count %s: %w", m.Name, err)
 	}
-	by := make(map[int64]counts, len(found))
-	for _, c := range found {
-		by[c.mailbox] = c
-	}
-	for i := range all {
-		c, ok := by[all[i].ID]
-		if all[i].Status != routing.FolderNone {
-			c, ok = by[-int64(all[i].Status)]
-		}
-		if ok {
-			all[i].Messages, all[i].Unseen, all[i].Size = c.messages, c.unseen, c.size
-		}
-	}
-	return nil
+	return m, nil
 }
 
 // CreateMailbox makes an ordinary mailbox, and those above it that are missing.

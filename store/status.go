@@ -34,6 +34,40 @@ func (db *DB) Entries(ctx context.Context, m routing.Mailbox, uids []uint32) ([]
 	return entries, nil
 }
 
+// Heads is like Entries, without the story: Recipient is no more than its Hidden,
+// Delivery its ID, Step and Address, and Others and Journey are nil. That is what the
+// header of an entry is made of, and costs a fifth.
+func (db *DB) Heads(ctx context.Context, m routing.Mailbox, uids []uint32) ([]routing.Entry, error) {
+	sorted := slices.Clone(uids)
+	slices.Sort(sorted)
+	entries := make([]routing.Entry, 0, len(uids))
+	for part := range slices.Chunk(slices.Compact(sorted), entryBatch) {
+		where, args := among(part)
+		err := db.reading(ctx, func(q querier) error {
+			rows, err := q.query(`SELECT n.uid, n.flags, n.date, n.event, m.id, m.sender, m.accepted, m.view, r.hidden, d.id, d.step, d.address
+				FROM entries n JOIN deliveries d ON d.id = n.delivery JOIN recipients r ON r.id = d.recipient JOIN messages m ON m.key = r.message
+				WHERE n.account = (SELECT account FROM mailboxes WHERE id = ?) AND n.folder = ? AND n.uid `+where+` ORDER BY n.uid`,
+				append([]any{m.ID, m.Status}, args...)...)
+			more, err := collect(rows, err, scanHead)
+			for i := range more {
+				more[i].Folder, more[i].Settled = m.Status, m.Status == routing.FolderSettled
+			}
+			entries = append(entries, more...)
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read heads of %s: %w", m.Name, err)
+		}
+	}
+	return entries, nil
+}
+
+func scanHead(row scanner) (e routing.Entry, err error) {
+	err = row.Scan(&e.UID, &e.Flags, timeOf{&e.Date}, &e.Event, &e.Message.ID, textOf{&e.Message.Sender}, timeOf{&e.Message.Accepted},
+		&e.Message.View, &e.Recipient.Hidden, &e.Delivery.ID, &e.Delivery.Step, textOf{&e.Delivery.Address})
+	return e, err
+}
+
 // entryRow is a row of entries with what it belongs to.
 type entryRow struct {
 	routing.Entry
@@ -44,10 +78,11 @@ type entryRow struct {
 }
 
 func readEntries(q querier, m routing.Mailbox, uids []uint32) ([]routing.Entry, error) {
+	where, args := among(uids)
 	rows, err := q.query(`SELECT n.uid, n.flags, n.date, n.delivery, n.event, m.view, `+messageColumns+`, `+recipientColumns+`
 		FROM entries n JOIN deliveries d ON d.id = n.delivery JOIN recipients r ON r.id = d.recipient JOIN messages m ON m.key = r.message
-		WHERE n.account = (SELECT account FROM mailboxes WHERE id = ?) AND n.folder = ? AND n.uid IN (SELECT value FROM json_each(?))
-		ORDER BY n.uid`, m.ID, m.Status, jsonText{uids})
+		WHERE n.account = (SELECT account FROM mailboxes WHERE id = ?) AND n.folder = ? AND n.uid `+where+` ORDER BY n.uid`,
+		append([]any{m.ID, m.Status}, args...)...)
 	found, err := collect(rows, err, scanEntry)
 	if err != nil {
 		return nil, err
@@ -97,6 +132,7 @@ func (e *entryRow) tell(chain []routing.Delivery, records []routing.Record) {
 	for i := range chain {
 		chain[i].Message, chain[i].Terms = e.message.ID, &e.Recipient.Terms
 	}
+	e.Event = e.event
 	var past []routing.Record
 	for _, rec := range records {
 		if rec.ID > e.event {

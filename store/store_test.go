@@ -275,7 +275,11 @@ func (r *rig) mailbox(account, name string) routing.Mailbox {
 	if i < 0 {
 		r.t.Fatalf("%s has no mailbox %s", account, name)
 	}
-	return all[i]
+	m, err := r.Count(r.t.Context(), all[i])
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return m
 }
 
 func (r *rig) items(account, name string) []routing.Item {

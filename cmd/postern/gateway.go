@@ -173,7 +173,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	reports := &routing.Reports{Chains: g.db, Vault: g.keys.spool, Tokens: g.keys.tokens, Now: now, Log: g.log, Forward: runner.Forward}
 	gate.Replies = reports
 	logins := &routing.Logins{Accounts: g.db, Now: time.Now, Rand: rand.Reader}
-	imap := &imapd.Server{TLS: g.tlsConfig(), Auth: logins, Mailboxes: g.db, Subscriptions: g.db, Messages: g.db, Mover: g.db, Status: g.db, Commander: g.db,
+	imap := &imapd.Server{TLS: g.tlsConfig(), Auth: logins, Mailboxes: g.db, Subscriptions: g.db, Messages: g.db, Shelf: g.db, Mover: g.db, Status: g.db, Commander: g.db,
 		Watcher: g.db, Vault: g.keys.spool, Location: g.policy.Location, Now: time.Now, Log: g.log, Limits: g.imapLimits()}
 	submit := timedSubmitter{gate, now, g.metrics.accept}
 

@@ -108,6 +108,11 @@ CREATE INDEX deliveries_queued ON deliveries (priority, due) WHERE state = 'queu
 
 CREATE INDEX deliveries_sending ON deliveries (due) WHERE state = 'sending';
 
+CREATE TABLE digests (
+  content INTEGER PRIMARY KEY REFERENCES contents (id) ON DELETE CASCADE,
+  sealed  BLOB    NOT NULL
+) STRICT;
+
 CREATE TABLE entries (
   account  INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
   folder   INTEGER NOT NULL CHECK (folder BETWEEN 1 AND 11),

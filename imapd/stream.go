@@ -1,0 +1,451 @@
+package imapd
+
+import (
+	"context"
+	"maps"
+	"regexp"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"sync"
+
+	"github.com/emersion/go-imap/v2"
+
+	"postern/routing"
+)
+
+// need is how much of a message an answer is made of.
+type need int
+
+const (
+	needLine   need = iota // its line in the snapshot
+	needDigest             // its digest; of an entry, what makes its header
+	needWhole
+)
+
+const (
+	// lineBatch, digestBatch and wholeBatch are how many messages are answered for at
+	// once, by what is needed of each; wholeOctets is how many octets those may have.
+	lineBatch   = 4096
+	digestBatch = 256
+	wholeBatch  = 256
+	wholeOctets = 1 << 20
+	// keepBatch is how many digests are kept in one commit.
+	keepBatch = 1000
+)
+
+// stream answers one FETCH. Batches are read, opened and written out ahead of the
+// client, on a few goroutines, and sent in their order. Nothing of the store is held
+// while the client is waited for: one that does not read costs the memory of the few
+// batches that are ahead of it, and nobody else anything.
+type stream struct {
+	session *session
+	sel     *selection
+	options *imap.FetchOptions
+	seen    map[int]bool // the lines that this FETCH marked as seen
+	ctx     context.Context
+	need    need
+	header  bool // a digest without header does not do
+}
+
+// piece is the answer for one batch.
+type piece struct {
+	out   []byte
+	made  []routing.Mail // digests that were missing
+	err   error
+	fault any // what it panicked with
+}
+
+// oldNames are items whose answer has the name that the client used, which the library
+// alone knows.
+var oldNames = regexp.MustCompile(`(?i)RFC822(\.PEEK|\.HEADER|\.TEXT)?(?:[ )]|$)`)
+
+// bothBodies are BODY and BODYSTRUCTURE, of which the library says that the second is
+// asked for, and not whether the first is.
+var bothBodies = regexp.MustCompile(`(?i)[ (]BODY[ )].*BODYSTRUCTURE|BODYSTRUCTURE.*[ (]BODY(?:[ )]|$)`)
+
+// streams reports whether a stream can answer.
+func (s *session) streams(options *imap.FetchOptions) bool {
+	return len(options.BinarySection)+len(options.BinarySectionSize) == 0 && !oldNames.Match(s.guard.asked) && !bothBodies.Match(s.guard.asked)
+}
+
+func (s *session) newStream(sel *selection, options *imap.FetchOptions, seen map[int]bool) *stream {
+	st := &stream{session: s, sel: sel, options: options, seen: seen}
+	if options.Envelope || options.BodyStructure != nil && !sel.isStatus() {
+		st.need = needDigest
+	}
+	if options.BodyStructure != nil && sel.isStatus() {
+		st.need = needWhole
+	}
+	for _, item := range options.BodySection {
+		if len(item.Part) > 0 || item.Specifier != imap.PartSpecifierHeader {
+			st.need = needWhole
+		}
+		st.need, st.header = max(st.need, needDigest), true
+	}
+	return st
+}
+
+// run answers for lines, which ascend.
+func (st *stream) run(lines []int) error {
+	ctx, cancel := context.WithCancel(st.session.ctx)
+	defer cancel()
+	st.ctx = ctx
+	batch, rest := st.cut(lines)
+	if len(rest) == 0 {
+		p := st.answer(batch)
+		if p.err == nil {
+			p.err = st.send(&p)
+		}
+		if p.err == nil && len(p.made) > 0 {
+			st.keep(p.made)
+		}
+		return p.err
+	}
+	return st.pipe(cancel, batch, rest)
+}
+
+// pipe answers for batch and rest, a few batches ahead of the client.
+func (st *stream) pipe(cancel context.CancelFunc, batch, rest []int) (err error) {
+	ahead := make(chan chan piece, min(runtime.GOMAXPROCS(0), 4))
+	made := make(chan []routing.Mail, 1)
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer close(made)
+	defer cancel()
+	all.Go(func() {
+		defer close(ahead)
+		for len(batch) > 0 && st.ctx.Err() == nil {
+			lines, done := batch, make(chan piece, 1)
+			ahead <- done
+			all.Go(func() { done <- st.guarded(lines) })
+			batch, rest = st.cut(rest)
+		}
+	})
+	all.Go(func() {
+		for digests := range made {
+			st.keep(digests)
+		}
+	})
+	var digests []routing.Mail
+	var fault any
+	for done := range ahead {
+		p := <-done
+		if fault == nil {
+			fault = p.fault
+		}
+		if err == nil && fault == nil {
+			err = p.err
+		}
+		if err == nil && fault == nil {
+			err = st.send(&p)
+		}
+		if err != nil || fault != nil {
+			cancel() // and take what is on its way
+			continue
+		}
+		if digests = append(digests, p.made...); len(digests) >= keepBatch {
+			made <- digests
+			digests = nil
+		}
+	}
+	if fault != nil {
+		panic(fault) // here, where it ends one connection
+	}
+	if len(digests) > 0 && err == nil {
+		made <- digests
+	}
+	if err == nil {
+		err = st.session.ctx.Err()
+	}
+	return err
+}
+
+// guarded is answer, on a goroutine where a panic would end the gateway.
+func (st *stream) guarded(lines []int) (p piece) {
+	defer func() {
+		if v := recover(); v != nil {
+			st.session.log.Error("panic in a fetch", "panic", v, "stack", string(debug.Stack()))
+			p = piece{fault: v}
+		}
+	}()
+	return st.answer(lines)
+}
+
+// cut takes the next batch off lines.
+func (st *stream) cut(lines []int) (batch, rest []int) {
+	n := min(len(lines), [...]int{lineBatch, digestBatch, wholeBatch}[st.need])
+	if st.need == needWhole {
+		n = st.within(lines[:n])
+	}
+	return lines[:n], lines[n:]
+}
+
+// within is how many of lines have wholeOctets together; at least one.
+func (st *stream) within(lines []int) int {
+	octets := 0
+	for n, i := range lines {
+		if octets += int(st.sel.snapshot.lines[i].size); octets > wholeOctets && n > 0 {
+			return n
+		}
+	}
+	return len(lines)
+}
+
+// buffers are for pieces.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// send writes a piece to the client, and gives its buffer back.
+func (st *stream) send(p *piece) error {
+	err := st.session.guard.send(p.out)
+	if cap(p.out) <= 2*wholeOctets {
+		b := p.out[:0]
+		buffers.Put(&b)
+	}
+	p.out = nil
+	return err
+}
+
+// keep keeps digests that were missing. That it failed is no fault of this FETCH: they
+// are made again next time.
+func (st *stream) keep(digests []routing.Mail) {
+	if err := st.session.server.Shelf.KeepDigests(st.session.ctx, digests); err != nil && st.session.ctx.Err() == nil {
+		st.session.log.Warn("keep digests", "err", err)
+	}
+}
+
+// answer makes the answer for a batch of lines.
+func (st *stream) answer(lines []int) (p piece) {
+	var messages []*opened
+	if messages, p.made, p.err = st.open(lines); p.err != nil {
+		return p
+	}
+	p.out = (*buffers.Get().(*[]byte))[:0]
+	var names []imap.Flag
+	for k, i := range lines {
+		var m *opened
+		if messages != nil {
+			if m = messages[k]; m == nil {
+				continue // it has gone; the client is told when it may be
+			}
+		}
+		if st.options.Flags || st.seen[i] {
+			names = st.sel.flagNames(names[:0], i)
+		}
+		p.out = st.appendResponse(p.out, i, names, m)
+	}
+	return p
+}
+
+// appendResponse appends the response for one message.
+func (st *stream) appendResponse(b []byte, i int, names []imap.Flag, m *opened) []byte {
+	o, l := st.options, &st.sel.snapshot.lines[i]
+	b = append(b, "* "...)
+	b = strconv.AppendUint(b, uint64(i+1), 10)
+	b = append(b, " FETCH ("...)
+	start := len(b)
+	if o.UID {
+		b = strconv.AppendUint(append(b, "UID "...), uint64(l.uid), 10)
+		b = append(b, ' ')
+	}
+	if o.Flags || st.seen[i] {
+		b = append(b, "FLAGS ("...)
+		for k, name := range names {
+			if k > 0 {
+				b = append(b, ' ')
+			}
+			b = append(b, name...)
+		}
+		b = append(b, ") "...)
+	}
+	if o.InternalDate {
+		b = appendDate(append(b, "INTERNALDATE "...), l.when().In(st.session.server.location()))
+		b = append(b, ' ')
+	}
+	if o.RFC822Size {
+		if l.size == 0 && m != nil {
+			l.size = uint32(len(m.whole())) // of an entry; it never changes
+		}
+		b = strconv.AppendUint(append(b, "RFC822.SIZE "...), uint64(l.size), 10)
+		b = append(b, ' ')
+	}
+	if o.Envelope {
+		b = m.appendEnvelope(append(b, "ENVELOPE "...))
+		b = append(b, ' ')
+	}
+	if o.BodyStructure != nil {
+		b = m.appendStructure(b, o.BodyStructure.Extended)
+		b = append(b, ' ')
+	}
+	for _, item := range o.BodySection {
+		b = appendSection(b, item, section(m, item))
+		b = append(b, ' ')
+	}
+	if len(b) > start {
+		b = b[:len(b)-1]
+	}
+	return append(b, ")\r\n"...)
+}
+
+// open reads what is needed of a batch of messages, in the order of lines; nil for one
+// that has gone, and nil for all where the lines themselves will do.
+func (st *stream) open(lines []int) (messages []*opened, made []routing.Mail, err error) {
+	n := st.need
+	if st.options.RFC822Size && st.sel.isStatus() && slices.ContainsFunc(lines, func(i int) bool { return st.sel.snapshot.lines[i].size == 0 }) {
+		n = needWhole
+	}
+	if n == needLine {
+		return nil, nil, nil
+	}
+	uids := make([]uint32, len(lines))
+	for k, i := range lines {
+		uids[k] = st.sel.snapshot.lines[i].uid
+	}
+	messages = make([]*opened, len(lines))
+	switch {
+	case st.sel.isStatus():
+		err = st.openEntries(n, uids, messages)
+	case n == needWhole:
+		err = st.openMails(uids, func(k int, raw []byte, _ int64) error {
+			messages[k] = &opened{uid: uids[k], raw: raw}
+			return nil
+		})
+	default:
+		made, err = st.openDigests(lines, uids, messages)
+	}
+	return messages, made, err
+}
+
+// openEntries fills in messages with status entries.
+func (st *stream) openEntries(n need, uids []uint32, messages []*opened) error {
+	s := st.session
+	fetch := s.server.Status.Heads
+	if n == needWhole {
+		fetch = s.server.Status.Entries
+	}
+	entries, err := fetch(st.ctx, st.sel.mailbox, uids)
+	if err != nil {
+		return err
+	}
+	k := 0
+	for e := range entries {
+		for uids[k] != entries[e].UID {
+			k++
+		}
+		if messages[k], err = s.unfold(&entries[e]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openMails reads messages of an ordinary mailbox, and calls each with the index of the
+// UID, the message, and the number of its content.
+func (st *stream) openMails(uids []uint32, each func(k int, raw []byte, content int64) error) error {
+	s := st.session
+	mails, err := s.server.Shelf.Mails(st.ctx, st.sel.mailbox, uids)
+	if err != nil {
+		return err
+	}
+	k := 0
+	for m := range mails {
+		for uids[k] != mails[m].UID {
+			k++
+		}
+		raw, err := s.server.Vault.Unwrap(routing.SealedMail+s.account, mails[m].Sealed)
+		if err != nil {
+			return err
+		}
+		if err := each(k, raw, mails[m].Content); err != nil {
+			return err
+		}
+		mails[m].Sealed = nil
+	}
+	return nil
+}
+
+// openDigests fills in messages with the digests of an ordinary mailbox, and returns
+// those that had to be made.
+func (st *stream) openDigests(lines []int, uids []uint32, messages []*opened) (made []routing.Mail, err error) {
+	s := st.session
+	digests, err := s.server.Shelf.Digests(st.ctx, st.sel.mailbox, uids)
+	if err != nil {
+		return nil, err
+	}
+	absent := make(map[int]bool) // indices of uids, and whether there is a digest without header
+	k := 0
+	for i := range digests {
+		for uids[k] != digests[i].UID {
+			k++
+		}
+		d, ok := s.openDigest(digests[i].Sealed)
+		if !ok || st.header && d.header == nil {
+			absent[k] = ok
+			continue
+		}
+		messages[k] = &opened{uid: uids[k], digest: &d}
+	}
+	if len(absent) == 0 {
+		return nil, nil
+	}
+	return st.makeDigests(lines, uids, messages, absent)
+}
+
+// makeDigests fills in messages with what is absent, and returns the digests to be kept.
+func (st *stream) makeDigests(lines []int, uids []uint32, messages []*opened, absent map[int]bool) (made []routing.Mail, err error) {
+	for all := slices.Sorted(maps.Keys(absent)); len(all) > 0; {
+		some := make([]int, len(all))
+		for j, k := range all {
+			some[j] = lines[k]
+		}
+		these := all[:st.within(some)]
+		all = all[len(these):]
+		wanted := make([]uint32, len(these))
+		for j, k := range these {
+			wanted[j] = uids[k]
+		}
+		err := st.openMails(wanted, func(j int, raw []byte, content int64) error {
+			d := newDigest(raw)
+			if !absent[these[j]] {
+				sealed, err := st.session.sealDigest(&d)
+				if err != nil {
+					return err
+				}
+				made = append(made, routing.Mail{Content: content, Sealed: sealed})
+			}
+			header, _ := splitHeader(raw)
+			d.header = slices.Clone(header) // and let go of the rest
+			messages[these[j]] = &opened{uid: wanted[j], digest: &d}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return made, nil
+}
+
+// appendEnvelope appends the ENVELOPE of a message.
+func (o *opened) appendEnvelope(b []byte) []byte {
+	if o.digest != nil {
+		return append(b, o.digest.envelope...)
+	}
+	return appendEnvelope(b, envelope(o.fields()))
+}
+
+// appendStructure appends BODYSTRUCTURE or BODY of a message, with its name.
+func (o *opened) appendStructure(b []byte, extended bool) []byte {
+	name := "BODY "
+	if extended {
+		name = "BODYSTRUCTURE "
+	}
+	b = append(b, name...)
+	switch {
+	case o.digest == nil:
+		return appendStructure(b, bodyStructure(o.parts()), extended)
+	case extended:
+		return append(b, o.digest.structure...)
+	}
+	return append(b, o.digest.body...)
+}

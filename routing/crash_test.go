@@ -37,8 +37,8 @@ func (m *mortal) call(do func() error) error {
 	return err
 }
 
-func (m *mortal) Claim(ctx context.Context, n int, lease time.Time) (jobs []Job, err error) {
-	err = m.call(func() (err error) { jobs, err = m.memory.Claim(ctx, n, lease); return err })
+func (m *mortal) Claim(ctx context.Context, n int, least Priority, lease time.Time) (jobs []Job, err error) {
+	err = m.call(func() (err error) { jobs, err = m.memory.Claim(ctx, n, least, lease); return err })
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func (m *mortal) Tick(ctx context.Context, n int) (next time.Time, recs []Record
 
 // pass is one round of a runner, one thing after the other, ended by its death.
 func pass(ctx context.Context, r *Runner, m *mortal) {
-	jobs, err := r.Queue.Claim(ctx, 10, r.Now().Add(time.Hour))
+	jobs, err := r.Queue.Claim(ctx, 10, MinPriority, r.Now().Add(time.Hour))
 	for _, job := range jobs {
 		if err == nil && !m.dead {
 			r.attempt(ctx, job, time.Hour)

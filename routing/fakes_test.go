@@ -106,7 +106,7 @@ func (s *memory) write(p Progress, r *Recipient) {
 	s.signal()
 }
 
-func (s *memory) Claim(_ context.Context, n int, lease time.Time) ([]Job, error) {
+func (s *memory) Claim(_ context.Context, n int, least Priority, lease time.Time) ([]Job, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	order := slices.Clone(s.deliveries)
@@ -114,7 +114,7 @@ func (s *memory) Claim(_ context.Context, n int, lease time.Time) ([]Job, error)
 	var jobs []Job
 	for _, d := range order {
 		next, fits := Next(d, Event{Kind: EventClaim, Due: lease}, s.now())
-		if !fits || len(jobs) == n {
+		if !fits || len(jobs) == n || d.Priority < least {
 			continue
 		}
 		s.deliveries[d.ID-1] = next

@@ -142,7 +142,7 @@ func TestT12HugeReports(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := newGateway(t)
 			g.submit(t, "alice@gw.test", "Subject: S\n\nBody\n", "x@ok.test")
-			jobs, _ := g.Claim(t.Context(), 1, time.Now().Add(time.Hour))
+			jobs, _ := g.Claim(t.Context(), 1, MinPriority, time.Now().Add(time.Hour))
 			if _, err := g.Apply(t.Context(), jobs[0].Delivery.ID, Event{Kind: EventAttempt, Attempt: 1, Outcome: Outcome{Verdict: Sent}}); err != nil {
 				t.Fatal(err)
 			}

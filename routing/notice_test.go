@@ -161,7 +161,7 @@ func TestOneNoticeForManyRecipients(t *testing.T) {
 			s.To[0].ORCPT, s.To[1].ORCPT = "rfc822;first+2Bplus@old.test", "utf-8;b\\x{FC}ro@old.test"
 		}, "alice@gw.test", "Subject: Hello\nPostern-On-Failure: any=notify\n\nBody\n", "x@refuse.test", "y@refuse.test", "z@refuse.test")
 		// The notices wait until the runner comes: everything is due at once.
-		jobs, _ := g.Claim(t.Context(), 9, time.Now().Add(time.Hour))
+		jobs, _ := g.Claim(t.Context(), 9, MinPriority, time.Now().Add(time.Hour))
 		for _, j := range jobs {
 			o := Outcome{Verdict: Refused, Code: 550, Status: notFound, Text: "no such user", Remote: "mx.test[192.0.2.1]:25"}
 			if _, err := g.Apply(t.Context(), j.Delivery.ID, Event{Kind: EventAttempt, Attempt: 1, Outcome: o}); err != nil {
@@ -398,7 +398,7 @@ func TestNoticesThatWereOvertaken(t *testing.T) {
 				g.send(t, func(s *Submission) { s.To[0].Notify = NotifySuccess | NotifyFailure | NotifyDelay }, "alice@gw.test", "Subject: S\n"+tt.fields+"\nBody\n", "x@ok.test")
 				// Nobody writes notices meanwhile.
 				claim := func() {
-					if jobs, err := g.Claim(t.Context(), 1, time.Now().Add(time.Hour)); err != nil || len(jobs) != 1 {
+					if jobs, err := g.Claim(t.Context(), 1, MinPriority, time.Now().Add(time.Hour)); err != nil || len(jobs) != 1 {
 						t.Fatalf("claimed %d, %v", len(jobs), err)
 					}
 				}

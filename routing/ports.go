@@ -47,10 +47,11 @@ type Job struct {
 
 // Queue is what Run needs of the store.
 type Queue interface {
-	// Claim leases up to max queued deliveries that are due, highest priority
-	// first and oldest due first among equals, until lease. The attempt is
-	// registered in the same commit (EventClaim).
-	Claim(ctx context.Context, max int, lease time.Time) ([]Job, error)
+	// Claim leases up to max queued deliveries that are due and of priority least
+	// at the lowest, highest priority first and oldest due first among equals,
+	// until lease; a share of them goes to what has waited longest, so that nothing
+	// waits for ever. The attempt is registered in the same commit (EventClaim).
+	Claim(ctx context.Context, max int, least Priority, lease time.Time) ([]Job, error)
 	// Apply feeds one event to a delivery: Next, Plan and all that follows, in one
 	// commit. It returns every record it wrote, those of the deliveries that
 	// followed included.
@@ -64,6 +65,19 @@ type Queue interface {
 	// Ready is signalled after a commit that made something due now: a queued
 	// delivery, a task or an earlier Wake. One signal may stand for many.
 	Ready() <-chan struct{}
+}
+
+// Shortcut has the store claim what it accepts in the same commit, for workers that have
+// nothing to do.
+type Shortcut interface {
+	// Lend adds n idle workers, and room for as many jobs below Urgent, with leases
+	// of the given length. Queue.Ready is signalled when something was claimed for
+	// them.
+	Lend(n, room int, lease time.Duration)
+	// Withdraw takes back those for whom nothing was claimed.
+	Withdraw() (n, room int)
+	// Handed returns the jobs that were claimed since the last call.
+	Handed() []Job
 }
 
 // Task is a notice that Plan asked for; it is stored in the commit that decided

@@ -19,6 +19,8 @@ const (
 	Normal Priority = 0
 	Low    Priority = -2
 	Bulk   Priority = -4
+
+	MinPriority Priority = -9
 )
 
 var priorityNames = []struct {

@@ -185,7 +185,7 @@ func (w *privacyWorld) play() {
 	ctx := context.Background()
 	for range 12 {
 		for range 5 {
-			jobs, err := w.g.Claim(ctx, 50, w.now.Add(time.Hour))
+			jobs, err := w.g.Claim(ctx, 50, MinPriority, w.now.Add(time.Hour))
 			if err != nil {
 				w.t.Fatal(err)
 			}

@@ -18,6 +18,7 @@ import (
 // feeds what came back to the store. It also writes the notices that Plan asks for.
 type Runner struct {
 	Queue  Queue
+	Direct Shortcut // nil: what is accepted is queued, and claimed after that
 	Post   Post
 	Ledger Ledger
 	Keys   Keys
@@ -44,9 +45,10 @@ const (
 	defaultGrace   = 25 * time.Second
 	// pause is how long the runner rests when the store cannot serve it.
 	pause = time.Second
-	// least is how long the scheduler rests when something is due and cannot be done:
-	// every worker is busy.
+	// least is how long the scheduler rests when something is due and cannot be done.
 	least = 5 * time.Millisecond
+	// busy is how long it rests when every worker is at work, and none comes free.
+	busy = 100 * time.Millisecond
 	// batch is how many timers and tasks are taken at a time.
 	batch = 100
 )
@@ -67,20 +69,18 @@ func (r *Runner) Run(ctx context.Context) error {
 	// Attempts outlive ctx by the grace, so that a stop cuts off as few as it can.
 	work, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	jobs := make(chan Job)
-	idle := make(chan struct{}, workers)
+	c := newCrew(workers)
 	var wg sync.WaitGroup
 	for range workers {
-		idle <- struct{}{}
 		wg.Go(func() {
-			for job := range jobs {
+			for job := range c.jobs {
 				r.attempt(work, job, lease)
-				idle <- struct{}{}
+				c.done <- ordinary(&job)
 			}
 		})
 	}
-	r.schedule(ctx, jobs, idle, lease)
-	close(jobs)
+	r.schedule(ctx, c, lease)
+	close(c.jobs)
 	stop := time.AfterFunc(grace, cut)
 	defer stop.Stop()
 	wg.Wait()
@@ -89,12 +89,12 @@ func (r *Runner) Run(ctx context.Context) error {
 
 // schedule hands out work in order of priority until ctx ends. It has one timer,
 // for the earliest time at which anything is due.
-func (r *Runner) schedule(ctx context.Context, jobs chan<- Job, idle <-chan struct{}, lease time.Duration) {
+func (r *Runner) schedule(ctx context.Context, c *crew, lease time.Duration) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	free := 0
+	defer r.recall(c)
 	for {
-		more, next, err := r.round(ctx, jobs, idle, &free, lease)
+		more, next, err := r.round(ctx, c, lease)
 		if ctx.Err() != nil {
 			return
 		}
@@ -103,23 +103,25 @@ func (r *Runner) schedule(ctx context.Context, jobs chan<- Job, idle <-chan stru
 		case err != nil:
 			r.Log.Error("schedule deliveries", "err", err)
 			wait = pause
-		case more && free > 0:
+		case more && c.idle > 0 && c.room > 0:
 			continue
+		case more:
+			wait = busy
 		case !next.IsZero():
 			wait = max(least, next.Sub(r.Now()))
 		}
 		timer.Reset(wait)
 		// With a backlog, a worker that comes free is as good a reason to look again
 		// as new work is.
-		var freed <-chan struct{}
+		var freed <-chan bool
 		if more && err == nil {
-			freed = idle
+			freed = c.done
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-freed:
-			free++
+		case wasOrdinary := <-freed:
+			c.free(wasOrdinary)
 		case <-r.Queue.Ready():
 		case <-timer.C:
 		}
@@ -129,37 +131,79 @@ func (r *Runner) schedule(ctx context.Context, jobs chan<- Job, idle <-chan stru
 // round does what is due now: timers, notices, and as many claims as there are idle
 // workers. more says that the queue had as much as was asked for, so that there may
 // be more; next is when the next timer is due.
-func (r *Runner) round(ctx context.Context, jobs chan<- Job, idle <-chan struct{}, free *int, lease time.Duration) (more bool, next time.Time, err error) {
-	for *free < cap(idle) {
-		select {
-		case <-idle:
-			*free++
-			continue
-		default:
-		}
-		break
-	}
-	if *free > 0 {
-		claimed, err := r.Queue.Claim(ctx, *free, r.Now().Add(lease))
-		if err != nil {
-			return false, time.Time{}, fmt.Errorf("claim deliveries: %w", err)
-		}
-		more = len(claimed) == *free
-		for _, job := range claimed {
-			*free--
-			jobs <- job
-		}
-	} else {
-		more = true
-	}
+func (r *Runner) round(ctx context.Context, c *crew, lease time.Duration) (more bool, next time.Time, err error) {
+	c.gather()
+	r.takeHanded(c)
 	if err := r.writeNotices(ctx); err != nil {
-		return more, time.Time{}, err
+		return false, time.Time{}, err
 	}
 	next, _, err = r.Queue.Tick(ctx, batch)
 	if err != nil {
-		return more, time.Time{}, fmt.Errorf("turn timers: %w", err)
+		return false, time.Time{}, fmt.Errorf("turn timers: %w", err)
+	}
+	if !next.IsZero() && !next.After(r.Now()) {
+		if more, err = r.claim(ctx, c, lease); err != nil {
+			return false, time.Time{}, err
+		}
+	}
+	if !more && r.Direct != nil && c.idle > 0 {
+		r.Direct.Lend(c.idle, c.room, lease)
+		c.idle, c.room = 0, 0
 	}
 	return more, next, nil
+}
+
+// claim has the idle workers do what waits in the queue. more says that there may be more
+// than they could take.
+func (r *Runner) claim(ctx context.Context, c *crew, lease time.Duration) (more bool, err error) {
+	if r.Direct != nil {
+		idle, room := r.Direct.Withdraw()
+		c.idle, c.room = c.idle+idle, c.room+room
+	}
+	// What is urgent is claimed first in any case, so the reserve is asked for last.
+	if n := min(c.idle, c.room); n > 0 {
+		if more, err = r.claimLane(ctx, c, n, MinPriority, lease); err != nil || !more {
+			return more, err
+		}
+	}
+	if c.idle > 0 {
+		_, err = r.claimLane(ctx, c, c.idle, Urgent, lease)
+	}
+	return true, err
+}
+
+// claimLane hands out up to n deliveries of priority least and above. full says that there
+// were as many.
+func (r *Runner) claimLane(ctx context.Context, c *crew, n int, least Priority, lease time.Duration) (full bool, err error) {
+	claimed, err := r.Queue.Claim(ctx, n, least, r.Now().Add(lease))
+	if err != nil {
+		return false, fmt.Errorf("claim deliveries: %w", err)
+	}
+	for _, job := range claimed {
+		c.take(&job)
+		c.jobs <- job
+	}
+	return len(claimed) == n, nil
+}
+
+// takeHanded has the workers that were lent do what was claimed for them.
+func (r *Runner) takeHanded(c *crew) {
+	if r.Direct == nil {
+		return
+	}
+	for _, job := range r.Direct.Handed() {
+		c.jobs <- job
+	}
+}
+
+// recall ends the lending of workers. What was claimed for them and comes too late is
+// tried again when its lease is taken back.
+func (r *Runner) recall(c *crew) {
+	if r.Direct == nil {
+		return
+	}
+	r.Direct.Withdraw()
+	r.takeHanded(c)
 }
 
 // attempt sends one copy and applies its outcome.

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -26,10 +27,14 @@ func (db *DB) Accept(ctx context.Context, a *routing.Acceptance) (routing.Messag
 			return "", nil, fmt.Errorf("accept message: %w", err)
 		}
 	}
+	recipients, err := draftRecipients(a.Recipients)
+	if err != nil {
+		return "", nil, fmt.Errorf("accept message: %w", err)
+	}
 	var id routing.MessageID
 	var records []routing.Record
 	err = db.write(ctx, func(t *tx) (err error) {
-		id, records, err = accept(t, a, body)
+		id, records, err = accept(t, a, recipients, body)
 		if err == nil && id == a.Message.ID && a.Sent != nil {
 			err = deposit(t, a.Sent, sent)
 		}
@@ -54,7 +59,7 @@ func (db *DB) putBody(ctx context.Context, data []byte) (content, error) {
 	return c, explain(err)
 }
 
-func accept(t *tx, a *routing.Acceptance, body content) (routing.MessageID, []routing.Record, error) {
+func accept(t *tx, a *routing.Acceptance, recipients []recipientDraft, body content) (routing.MessageID, []routing.Record, error) {
 	for _, task := range a.Tasks {
 		// A notice is written once: who comes second finds the task gone.
 		if err := finish(t, task); err != nil {
@@ -89,20 +94,37 @@ func accept(t *tx, a *routing.Acceptance, body content) (routing.MessageID, []ro
 			return "", nil, err
 		}
 	}
-	chains, err := insertChains(t, messageRow{key: key, owner: owner, Message: m}, a)
+	records, err := insertChains(t, messageRow{key: key, owner: owner, Message: m}, a, recipients)
 	if err != nil {
 		return "", nil, err
 	}
-	var records []routing.Record
-	for _, c := range chains {
-		begun, err := c.begin(t)
-		if err != nil {
-			return "", nil, err
-		}
-		records = append(records, begun...)
-	}
-	t.ready = true
 	return m.ID, append(records, recalled...), nil
+}
+
+// recipientDraft is a recipient with what takes time to write down, made before the writer
+// is kept waiting for it.
+type recipientDraft struct {
+	routing.Recipient
+	chain, terms string // JSON
+}
+
+func draftRecipients(recipients []routing.Recipient) ([]recipientDraft, error) {
+	drafts := make([]recipientDraft, len(recipients))
+	for i := range recipients {
+		d := &drafts[i]
+		d.Recipient = recipients[i]
+		d.Wake, d.Terms = truncate(d.Wake), normalTerms(d.Terms)
+		chain, err := json.Marshal(d.Chain)
+		if err != nil {
+			return nil, fmt.Errorf("write chain: %w", err)
+		}
+		terms, err := json.Marshal(d.Terms)
+		if err != nil {
+			return nil, fmt.Errorf("write terms: %w", err)
+		}
+		d.chain, d.terms = string(chain), string(terms)
+	}
+	return drafts, nil
 }
 
 // accountID returns the key of an account, 0 for the gateway itself.
@@ -143,7 +165,7 @@ func recall(t *tx, owner int64, a *routing.Acceptance) ([]routing.Record, error)
 	}
 	var records []routing.Record
 	for _, id := range ids {
-		c, err := loadChain(t, routing.DeliveryID(id))
+		c, err := t.chain(routing.DeliveryID(id))
 		if err != nil {
 			return nil, fmt.Errorf("recall delivery %d: %w", id, err)
 		}
@@ -165,20 +187,24 @@ func scanID(row scanner) (id int64, err error) {
 	return id, err
 }
 
-// insertChains writes the recipients and deliveries of an acceptance.
-func insertChains(t *tx, m messageRow, a *routing.Acceptance) ([]*chain, error) {
-	chains := make([]*chain, len(a.Recipients))
-	for i := range a.Recipients {
-		c := &chain{message: m, recipient: a.Recipients[i]}
+// insertChains writes the recipients and deliveries of an acceptance, and what they begin
+// with.
+func insertChains(t *tx, m messageRow, a *routing.Acceptance, recipients []recipientDraft) ([]routing.Record, error) {
+	chains := make([]*chain, len(recipients))
+	whole := m.Message
+	m.Data, m.Key, m.Head, m.View = nil, nil, nil, nil // a chain is remembered without content
+	for i := range recipients {
+		c := &chain{message: m, recipient: recipients[i].Recipient, fresh: true}
 		r := &c.recipient
-		r.Message, r.Wake, r.Terms = m.ID, truncate(r.Wake), normalTerms(r.Terms)
-		id, err := insertRecipient(t, m.key, r)
+		r.Message = m.ID
+		id, err := insertRecipient(t, m.key, &recipients[i])
 		if err != nil {
 			return nil, fmt.Errorf("write recipient: %w", err)
 		}
 		r.ID = routing.RecipientID(id)
 		chains[i] = c
 	}
+	claims := make([]claims, len(chains))
 	for i := range a.Deliveries {
 		d := deliveryRow{Delivery: normalDelivery(a.Deliveries[i], t.now)}
 		n := int(d.Recipient)
@@ -190,14 +216,28 @@ func insertChains(t *tx, m messageRow, a *routing.Acceptance) ([]*chain, error) 
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return nil, fmt.Errorf("look up address: %w", err)
 		}
-		id, err := insertDelivery(t, &d.Delivery, d.local)
+		written := t.handOff(&d.Delivery, &whole)
+		id, err := insertDelivery(t, &written.Delivery, d.local)
 		if err != nil {
 			return nil, fmt.Errorf("write delivery: %w", err)
 		}
 		d.ID = routing.DeliveryID(id)
 		chains[n].add(d)
+		claims[n] = append(claims[n], written)
 	}
-	return chains, nil
+	var records []routing.Record
+	for n, c := range chains {
+		begun, err := c.begin(t)
+		if err != nil {
+			return nil, err
+		}
+		claimed, err := c.claimed(t, claims[n], &whole)
+		if err != nil {
+			return nil, err
+		}
+		records = append(append(records, begun...), claimed...)
+	}
+	return records, nil
 }
 
 // begin records that the deliveries came to be, and shows them.

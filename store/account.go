@@ -122,7 +122,9 @@ func addressesOf(q querier, id int64) ([]routing.Address, error) {
 
 // Account returns an account, and what its password is checked against.
 func (db *DB) Account(ctx context.Context, name string) (routing.Account, string, error) {
-	a, known, since := db.directory.account(name)
+	var a accountRow
+	known := false
+	since := db.directory.recall(func(f *facts) { a, known = f.accounts[name] })
 	if known {
 		a.Addresses = slices.Clone(a.Addresses)
 		return a.Account, a.hash, nil
@@ -139,7 +141,7 @@ func (db *DB) Account(ctx context.Context, name string) (routing.Account, string
 	}
 	remembered := a
 	remembered.Addresses = slices.Clone(a.Addresses)
-	db.directory.rememberAccount(remembered, since)
+	db.directory.remember(since, func(f *facts) { keep(&f.accounts, name, remembered) })
 	return a.Account, a.hash, nil
 }
 

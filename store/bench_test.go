@@ -56,7 +56,11 @@ func (r *rig) fill(n int, prepare func(i int, a *routing.Acceptance)) {
 			for j := range min(5000, n-i) {
 				a := r.letter([]string{"bob@ok.test"})
 				prepare(i+j, a)
-				if _, _, err := accept(t, a, content{size: 4, data: []byte("data")}); err != nil {
+				recipients, err := draftRecipients(a.Recipients)
+				if err != nil {
+					return err
+				}
+				if _, _, err := accept(t, a, recipients, content{size: 4, data: []byte("data")}); err != nil {
 					return err
 				}
 			}
@@ -80,7 +84,7 @@ func BenchmarkClaimApply(b *testing.B) {
 	b.ResetTimer()
 	var wg sync.WaitGroup
 	for done := 0; done < b.N; {
-		jobs, err := r.Claim(context.Background(), 32, r.clock.Now().Add(time.Hour))
+		jobs, err := r.Claim(context.Background(), 32, routing.MinPriority, r.clock.Now().Add(time.Hour))
 		if err != nil || len(jobs) == 0 {
 			b.Fatalf("%d of %d: %v", done, b.N, err)
 		}
@@ -155,7 +159,7 @@ func BenchmarkBacklog(b *testing.B) {
 	})
 	b.Run("claim nothing", func(b *testing.B) {
 		for b.Loop() {
-			if jobs, err := r.Claim(context.Background(), 32, r.clock.Now().Add(time.Hour)); err != nil || len(jobs) != 0 {
+			if jobs, err := r.Claim(context.Background(), 32, routing.MinPriority, r.clock.Now().Add(time.Hour)); err != nil || len(jobs) != 0 {
 				b.Fatal(jobs, err)
 			}
 		}
@@ -168,7 +172,7 @@ func BenchmarkBacklog(b *testing.B) {
 			if _, _, err := r.Accept(context.Background(), a); err != nil {
 				b.Fatal(err)
 			}
-			if jobs, err := r.Claim(context.Background(), 32, r.clock.Now().Add(time.Hour)); err != nil || len(jobs) != 1 {
+			if jobs, err := r.Claim(context.Background(), 32, routing.MinPriority, r.clock.Now().Add(time.Hour)); err != nil || len(jobs) != 1 {
 				b.Fatal(jobs, err)
 			}
 		}

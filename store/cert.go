@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,6 +52,7 @@ func (db *DB) PutCert(ctx context.Context, c Cert) error {
 			if created.IsZero() {
 				created = t.now
 			}
+			t.certs = append(t.certs, key)
 			_, err := t.exec(`INSERT INTO certs (address, fingerprint, source, created, public) VALUES (?, ?, ?, ?, ?)
 				ON CONFLICT (address, fingerprint) DO UPDATE SET source = excluded.source, created = excluded.created, public = excluded.public`,
 				key, c.Fingerprint, string(c.Source), created.UnixMilli(), c.Public)
@@ -68,6 +70,7 @@ func (db *DB) RemoveCert(ctx context.Context, address, fingerprint string) error
 	key, err := certKey(address)
 	if err == nil {
 		err = db.write(ctx, func(t *tx) error {
+			t.certs = append(t.certs, key)
 			n, err := t.exec("DELETE FROM certs WHERE address = ? AND fingerprint = ?", key, fingerprint)
 			if err == nil && n == 0 {
 				err = routing.ErrNotFound
@@ -104,9 +107,22 @@ func (db *DB) ListCerts(ctx context.Context) ([]Cert, error) {
 // Certs returns the certificates on file for the address that may be used, the best first: those for the
 // address itself before those for its domain, and then by Source.
 func (db *DB) Certs(ctx context.Context, a routing.Address) ([][]byte, error) {
+	domains, err := db.knownDomains(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read keys of %s: %w", a, err)
+	}
+	key, wild := a.Key(), "*@"+a.ASCIIDomain()
+	if !domains.keyed[domainOf(key)] {
+		key = wild
+	}
 	var certs [][]byte
-	err := db.reading(ctx, func(q querier) error {
-		rows, err := q.query("SELECT public FROM certs WHERE address IN (?1, ?2) AND source IN ('pinned', 'confirmed', 'fetched') ORDER BY address <> ?1, "+rank, a.Key(), "*@"+a.ASCIIDomain())
+	known := false
+	since := db.directory.recall(func(f *facts) { certs, known = f.certs[key] })
+	if known {
+		return slices.Clone(certs), nil
+	}
+	err = db.reading(ctx, func(q querier) error {
+		rows, err := q.query("SELECT public FROM certs WHERE address IN (?1, ?2) AND source IN ('pinned', 'confirmed', 'fetched') ORDER BY address <> ?1, "+rank, key, wild)
 		certs, err = collect(rows, err, func(row scanner) (b []byte, err error) {
 			err = row.Scan(&b)
 			return b, err
@@ -116,5 +132,6 @@ func (db *DB) Certs(ctx context.Context, a routing.Address) ([][]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read keys of %s: %w", a, err)
 	}
+	db.directory.remember(since, func(f *facts) { keep(&f.certs, key, slices.Clone(certs)) })
 	return certs, nil
 }

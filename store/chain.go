@@ -16,6 +16,7 @@ type chain struct {
 	recipient  routing.Recipient
 	deliveries []routing.Delivery
 	local      []int64 // by index: the account that the delivery's address belongs to
+	fresh      bool    // it is being accepted
 }
 
 // loadChain reads the chain that a delivery belongs to.
@@ -98,6 +99,7 @@ func (c *chain) write(t *tx, p routing.Progress) ([]routing.Record, error) {
 		t.ready = t.ready || d.State == routing.Queued
 	}
 	c.deliveries = p.Deliveries
+	t.batch.inflight.keep(c)
 	seen := make([]bool, len(p.Deliveries)) // has something new to show
 	for i := range p.Records {
 		rec := &p.Records[i]

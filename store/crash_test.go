@@ -78,7 +78,7 @@ func childAccepts(db *DB, worker, n int) {
 // childSends has first addresses refused and alternates take what they are sent.
 func childSends(db *DB) {
 	for {
-		jobs, err := db.Claim(context.Background(), 10, time.Now().Add(time.Minute))
+		jobs, err := db.Claim(context.Background(), 10, routing.MinPriority, time.Now().Add(time.Minute))
 		for _, job := range jobs {
 			v := routing.Refused
 			if job.Delivery.Step > 0 {

@@ -69,6 +69,7 @@ type DB struct {
 	read      *sql.DB
 	hub       hub
 	directory directory
+	handoff   handoff
 	heard     announcer
 
 	requests chan *request
@@ -76,6 +77,7 @@ type DB struct {
 	endErr   error         // what writes get after that; set before ended is closed
 	running  atomic.Bool
 	commits  atomic.Int64
+	claimed  atomic.Int64  // deliveries, since Open
 	swept    chan struct{} // signalled when there is garbage
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -70,17 +71,67 @@ func TestDirectory(t *testing.T) {
 	})
 }
 
+// Keys likewise, of an address and of its domain.
+func TestDirectoryKeys(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		ctx := context.Background()
+		bob := routing.Address{Local: "bob", Domain: "far.test"}
+		has := func(want ...string) {
+			t.Helper()
+			for range 2 { // as it is read, and as it is remembered
+				certs, err := r.Certs(ctx, bob)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var got []string
+				for _, c := range certs {
+					got = append(got, string(c))
+				}
+				if !slices.Equal(got, want) {
+					t.Fatalf("keys %q, want %q", got, want)
+				}
+			}
+		}
+		put := func(address, key string) {
+			t.Helper()
+			if err := r.PutCert(ctx, Cert{Address: address, Fingerprint: key, Source: Pinned, Public: []byte(key)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		has()
+		put("*@far.test", "domain")
+		has("domain")
+		put("eve@far.test", "hers")
+		has("domain")
+		put("bob@far.test", "his")
+		has("his", "domain")
+		put("*@far.test", "other")
+		if err := r.RemoveCert(ctx, "*@far.test", "domain"); err != nil {
+			t.Fatal(err)
+		}
+		has("his", "other")
+		if _, err := r.FileLookup(ctx, bob, routing.KeyLookup{Found: []routing.FoundKey{{Fingerprint: "his", Public: []byte("renewed")}}, Next: epoch}); err != nil {
+			t.Fatal(err)
+		}
+		has("renewed", "other")
+		if err := r.RevokeCert(ctx, "bob@far.test", "his"); err != nil {
+			t.Fatal(err)
+		}
+		has("other")
+	})
+}
+
 // What was read before a change is not remembered after it.
 func TestDirectoryLate(t *testing.T) {
 	var d directory
-	_, _, since := d.account("bob")
-	d.forget()
-	d.rememberAccount(accountRow{Account: routing.Account{Name: "bob"}}, since)
-	d.rememberOwner("bob@here.test", "bob", since)
-	if _, known, _ := d.account("bob"); known {
-		t.Error("an account of before is remembered")
-	}
-	if _, known, _ := d.owner("bob@here.test"); known {
-		t.Error("an owner of before is remembered")
+	for _, change := range []func(){d.forget, func() { d.forgetCerts("eve@here.test") }} {
+		since := d.recall(func(*facts) {})
+		change()
+		d.remember(since, func(f *facts) { keep(&f.owners, "bob@here.test", "bob") })
+		d.recall(func(f *facts) {
+			if len(f.owners) > 0 {
+				t.Error("an owner of before is remembered")
+			}
+		})
 	}
 }

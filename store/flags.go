@@ -116,7 +116,7 @@ func setMailFlags(t *tx, m routing.Mailbox, uid uint32, change routing.FlagChang
 // tellDelivery applies what a reader did with the copy of a delivery. Flags come and go,
 // so what does not fit is not worth a record.
 func tellDelivery(t *tx, id routing.DeliveryID, e routing.Event) error {
-	c, err := loadChain(t, id)
+	c, err := t.chain(id)
 	if err != nil {
 		return err
 	}
@@ -191,7 +191,7 @@ func dismissEntry(t *tx, m routing.Mailbox, account int64, uid uint32) (gone boo
 	if err != nil {
 		return false, err
 	}
-	c, err := loadChain(t, id)
+	c, err := t.chain(id)
 	if err != nil {
 		return false, err
 	}

@@ -68,6 +68,7 @@ func fileFound(t *tx, address string, k routing.FoundKey) (routing.Filing, error
 	case err == nil && source == Revoked:
 		return routing.FiledRevoked, nil
 	case err == nil:
+		t.certs = append(t.certs, address)
 		_, err = t.exec("UPDATE certs SET public = ? WHERE address = ? AND fingerprint = ?", k.Public, address, k.Fingerprint)
 		if source == Pending {
 			return routing.FiledPending, err
@@ -85,6 +86,7 @@ func fileFound(t *tx, address string, k routing.FoundKey) (routing.Filing, error
 	if known {
 		filing, source = routing.FiledPending, Pending
 	}
+	t.certs = append(t.certs, address)
 	_, err = t.exec("INSERT INTO certs (address, fingerprint, source, created, public) VALUES (?, ?, ?, ?, ?)",
 		address, k.Fingerprint, string(source), t.now.UnixMilli(), k.Public)
 	return filing, err
@@ -170,7 +172,7 @@ func (db *DB) ReleaseKeyless(ctx context.Context, address string) (records []rou
 			if h.address.Key() != key && "*@"+h.address.ASCIIDomain() != key {
 				continue
 			}
-			c, err := loadChain(t, h.id)
+			c, err := t.chain(h.id)
 			if err != nil {
 				return err
 			}
@@ -214,6 +216,7 @@ func (db *DB) changeCert(ctx context.Context, doing, address, fingerprint string
 	key, err := certKey(address)
 	if err == nil {
 		err = db.write(ctx, func(t *tx) error {
+			t.certs = append(t.certs, key)
 			n, err := change(t, key)
 			if err == nil && n == 0 {
 				err = routing.ErrNotFound

@@ -201,8 +201,15 @@ func (db *DB) Forget(ctx context.Context, task int64) error {
 
 // Mailbox returns the account that receives mail for a here, "" for none.
 func (db *DB) Mailbox(ctx context.Context, a routing.Address) (account string, err error) {
-	key := a.Key()
-	account, known, since := db.directory.owner(key)
+	domains, err := db.knownDomains(ctx)
+	if err != nil {
+		return "", err
+	}
+	key, known := a.Key(), false
+	if !domains.owned[domainOf(key)] {
+		return "", nil
+	}
+	since := db.directory.recall(func(f *facts) { account, known = f.owners[key] })
 	if known {
 		return account, nil
 	}
@@ -212,7 +219,7 @@ func (db *DB) Mailbox(ctx context.Context, a routing.Address) (account string, e
 	if err != nil && !errors.Is(err, routing.ErrNotFound) {
 		return "", err
 	}
-	db.directory.rememberOwner(key, account, since)
+	db.directory.remember(since, func(f *facts) { keep(&f.owners, key, account) })
 	return account, nil
 }
 

@@ -27,11 +27,7 @@ func (w *writer) maintain() error {
 	if err != nil {
 		return w.tolerate(err)
 	}
-	if seen != w.seen {
-		w.seen = seen
-		w.db.directory.forget()
-		w.db.hub.signalAll()
-	}
+	w.notice(seen)
 	state, err := w.checkpoint("NOOP")
 	if err != nil {
 		return w.tolerate(err)
@@ -48,6 +44,17 @@ func (w *writer) maintain() error {
 		_, err = w.checkpoint("PASSIVE")
 	}
 	return w.tolerate(err)
+}
+
+// notice is told of the data version. Where it is another, another process has committed.
+func (w *writer) notice(seen int64) {
+	if seen == w.seen {
+		return
+	}
+	w.seen = seen
+	w.inflight.forget()
+	w.db.directory.forget()
+	w.db.hub.signalAll()
 }
 
 // tolerate lets pass what will be better next time.

@@ -36,7 +36,7 @@ func TestRandomOperations(t *testing.T) {
 				m.unsynced()
 				m.accounts("alice", "panel", "ops")
 				rt.Repeat(map[string]func(*rapid.T){
-					"accept": m.submit, "claim": m.work, "outcome": m.outcome, "report": m.report, "command": m.command,
+					"accept": m.submit, "hand over": m.handOver, "claim": m.work, "outcome": m.outcome, "report": m.report, "command": m.command,
 					"time": m.pass, "read": m.readMail, "expunge": m.expunge, "notice": m.notice, "restart": m.again, "": m.check,
 				})
 				m.steps = 0
@@ -81,7 +81,7 @@ func (m *model) submit(t *rapid.T) {
 
 func (m *model) work(t *rapid.T) {
 	lease := m.clock.Now().Add(3 * time.Minute)
-	jobs, err := m.Claim(m.t.Context(), rapid.IntRange(1, 4).Draw(t, "max"), lease)
+	jobs, err := m.Claim(m.t.Context(), rapid.IntRange(1, 4).Draw(t, "max"), routing.MinPriority, lease)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,6 +98,42 @@ func (m *model) work(t *rapid.T) {
 		m.leased[j.Delivery.ID] = lease
 	}
 	m.jobs = append(m.jobs, jobs...)
+}
+
+// handOver lets a worker wait for what is accepted next.
+func (m *model) handOver(t *rapid.T) {
+	m.Lend(rapid.IntRange(1, 2).Draw(t, "workers"), rapid.IntRange(0, 2).Draw(t, "room"), 3*time.Minute)
+	m.submit(t)
+	m.Withdraw()
+	for _, j := range m.Handed() {
+		if string(j.Message.Key) != "wrapped key" || string(j.Message.Data) != "sealed data" || len(j.Recipient.Chain) == 0 {
+			t.Fatalf("a job without its content: %+v", j)
+		}
+		m.leased[j.Delivery.ID] = m.clock.Now().Add(3 * time.Minute)
+		m.jobs = append(m.jobs, j)
+	}
+}
+
+// checkInflight makes sure that what is remembered of chains is what is written.
+func (m *model) checkInflight(t *rapid.T) {
+	err := m.write(m.t.Context(), func(x *tx) error {
+		for id, c := range x.batch.inflight.chains {
+			written, err := loadRecipient(x, id)
+			if err != nil {
+				return err
+			}
+			if !reflect.DeepEqual(c.recipient, written.recipient) || !reflect.DeepEqual(c.deliveries, written.deliveries) || !slices.Equal(c.local, written.local) {
+				return fmt.Errorf("remembered: %+v\n %+v\nwritten: %+v\n %+v", c.recipient, c.deliveries, written.recipient, written.deliveries)
+			}
+			if a, b := c.message, written.message; a.key != b.key || a.owner != b.owner || !reflect.DeepEqual(a.Message, b.Message) {
+				return fmt.Errorf("remembered: %+v\nwritten: %+v", a, b)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // outcome lets a worker come back, in time or late, once or, now and then, twice.
@@ -252,6 +288,7 @@ func (m *model) again(t *rapid.T) {
 
 // check looks at everything, but not after every step.
 func (m *model) check(t *rapid.T) {
+	m.checkInflight(t)
 	if m.steps++; m.steps%6 != 1 {
 		return
 	}

@@ -31,7 +31,7 @@ func TestClaimOrder(t *testing.T) {
 
 		var got []routing.DeliveryID
 		for {
-			jobs, err := r.Claim(t.Context(), 2, r.clock.Now().Add(time.Minute))
+			jobs, err := r.Claim(t.Context(), 2, routing.MinPriority, r.clock.Now().Add(time.Minute))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -62,7 +62,7 @@ func TestClaimPassesOverExpired(t *testing.T) {
 		}
 		good := r.accept(r.letter([]string{"bob@ok.test"}))[0]
 		r.clock.add(time.Minute)
-		jobs, err := r.Claim(t.Context(), 1, r.clock.Now().Add(time.Minute))
+		jobs, err := r.Claim(t.Context(), 1, routing.MinPriority, r.clock.Now().Add(time.Minute))
 		if err != nil || len(jobs) != 1 || jobs[0].Delivery.ID != good {
 			t.Errorf("claimed %d jobs, %v", len(jobs), err)
 		}
@@ -265,7 +265,7 @@ func TestClaimTogether(t *testing.T) {
 		for range 8 {
 			wg.Go(func() {
 				for {
-					jobs, err := r.Claim(t.Context(), 5, r.clock.Now().Add(time.Minute))
+					jobs, err := r.Claim(t.Context(), 5, routing.MinPriority, r.clock.Now().Add(time.Minute))
 					if err != nil {
 						t.Error(err)
 					}

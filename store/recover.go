@@ -19,7 +19,7 @@ func (db *DB) Recover(ctx context.Context) (n int, err error) {
 			return err
 		}
 		for _, id := range ids {
-			c, err := loadChain(t, routing.DeliveryID(id))
+			c, err := t.chain(routing.DeliveryID(id))
 			if err != nil {
 				return err
 			}

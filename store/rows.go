@@ -46,10 +46,10 @@ func recipientTargets(r *routing.Recipient) []any {
 	return []any{&r.ID, textOf{&r.Address}, textOf{&r.Goal}, &r.Notify, &r.Hidden, timeOf{&r.Wake}, &r.ORCPT, jsonOf{&r.Chain}, jsonOf{&r.Terms}}
 }
 
-func insertRecipient(t *tx, message int64, r *routing.Recipient) (int64, error) {
+func insertRecipient(t *tx, message int64, r *recipientDraft) (int64, error) {
 	return t.insert(`INSERT INTO recipients (message, address, goal, notify, hidden, wake, orcpt, chain, terms)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		message, r.Address.String(), r.Goal.String(), r.Notify, r.Hidden, milliseconds(r.Wake), r.ORCPT, jsonText{r.Chain}, jsonText{r.Terms})
+		message, r.Address.String(), r.Goal.String(), r.Notify, r.Hidden, milliseconds(r.Wake), r.ORCPT, r.chain, r.terms)
 }
 
 // deliveryRow is a row of deliveries; Message and Terms are those of its recipient.

@@ -218,7 +218,7 @@ func (r *rig) accept(a *routing.Acceptance) []routing.DeliveryID {
 // claim claims all that is due.
 func (r *rig) claim() []routing.Job {
 	r.t.Helper()
-	jobs, err := r.Claim(r.t.Context(), 1000, r.clock.Now().Add(5*time.Minute))
+	jobs, err := r.Claim(r.t.Context(), 1000, routing.MinPriority, r.clock.Now().Add(5*time.Minute))
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -22,6 +22,7 @@ type tx struct {
 	now  time.Time // one for the whole transaction: UTC, whole milliseconds
 	// wrote says that a statement may have changed rows.
 	wrote bool
+	batch *batch
 	effects
 }
 
@@ -33,6 +34,8 @@ type effects struct {
 	erased   bool             // a key was erased, and is still in the write-ahead log
 	garbage  bool             // files have lost their rows
 	accounts bool             // accounts or their addresses have changed
+	certs    []string         // addresses, or "*@domain", whose keys have changed
+	jobs     []routing.Job    // claimed for workers that were lent
 }
 
 func (e *effects) add(more effects) {
@@ -42,6 +45,8 @@ func (e *effects) add(more effects) {
 	e.erased = e.erased || more.erased
 	e.garbage = e.garbage || more.garbage
 	e.accounts = e.accounts || more.accounts
+	e.certs = append(e.certs, more.certs...)
+	e.jobs = append(e.jobs, more.jobs...)
 }
 
 // note looks at a statement before it is run.

@@ -18,7 +18,7 @@ const ownFlags = routing.FlagSeen | routing.FlagFlagged | routing.FlagDeleted
 func (c *chain) show(t *tx, seen, moved []bool, event int64) error {
 	for i := range c.deliveries {
 		d := &c.deliveries[i]
-		v := entry{delivery: d.ID, event: event, seen: seen[i], moved: moved[i]}
+		v := entry{delivery: d.ID, event: event, seen: seen[i], moved: moved[i], fresh: c.fresh}
 		if c.message.owner != 0 {
 			v.account, v.incoming = c.message.owner, false
 			v.folder, v.flags = routing.SenderView(&c.message.Message, d)
@@ -47,6 +47,7 @@ type entry struct {
 	event    int64
 
 	seen, moved bool
+	fresh       bool // there is none yet
 }
 
 // show makes the entry what it should be. One that has come to show something else gets
@@ -56,7 +57,10 @@ func (v *entry) show(t *tx) error {
 	var folder routing.Folder
 	var uid uint32
 	var flags routing.Flags
-	err := t.queryRow("SELECT folder, uid, flags FROM entries WHERE delivery = ? AND incoming = ?", int64(v.delivery), v.incoming).Scan(&folder, &uid, &flags)
+	err := sql.ErrNoRows
+	if !v.fresh {
+		err = t.queryRow("SELECT folder, uid, flags FROM entries WHERE delivery = ? AND incoming = ?", int64(v.delivery), v.incoming).Scan(&folder, &uid, &flags)
+	}
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		if !v.moved || v.folder == routing.FolderNone {
@@ -69,7 +73,7 @@ func (v *entry) show(t *tx) error {
 	case !v.seen && v.folder == folder && (v.flags^flags)&^ownFlags == 0:
 		return nil
 	}
-	next, err := v.bump(t)
+	next, err := t.draw(v.account)
 	if err != nil {
 		return err
 	}
@@ -84,19 +88,6 @@ func (v *entry) show(t *tx) error {
 		return fmt.Errorf("write entry: %w", err)
 	}
 	return nil
-}
-
-// bump draws the account's next change number.
-func (v *entry) bump(t *tx) (next uint32, err error) {
-	if _, err := t.exec("UPDATE accounts SET change = change + 1 WHERE id = ?", v.account); err != nil {
-		return 0, fmt.Errorf("count change of account %d: %w", v.account, err)
-	}
-	var name string
-	if err := t.queryRow("SELECT change, name FROM accounts WHERE id = ?", v.account).Scan(&next, &name); err != nil {
-		return 0, fmt.Errorf("read change of account %d: %w", v.account, err)
-	}
-	t.changed = append(t.changed, name)
-	return next, nil
 }
 
 // remove takes the entry off the view.

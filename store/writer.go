@@ -82,8 +82,9 @@ type writer struct {
 	db  *DB
 	ctx context.Context // without cancellation
 
-	seen   int64     // PRAGMA data_version
-	erased time.Time // since when a key that was erased is in the write-ahead log; zero: none is
+	seen     int64 // PRAGMA data_version
+	inflight inflight
+	erased   time.Time // since when a key that was erased is in the write-ahead log; zero: none is
 }
 
 func (w *writer) run(ctx context.Context) error {
@@ -101,7 +102,7 @@ func (w *writer) run(ctx context.Context) error {
 			_, err := w.checkpoint("TRUNCATE")
 			return w.tolerate(err)
 		case r := <-w.db.requests:
-			err = w.batch(r)
+			err = w.serveAll(r)
 		case <-tick.C:
 			err = w.maintain()
 		}
@@ -111,39 +112,63 @@ func (w *writer) run(ctx context.Context) error {
 	}
 }
 
-// batch carries out first and all requests that come while it does, up to maxBatch, and
+// serveAll carries out first and all requests that come while it does, up to maxBatch, and
 // answers them when they are committed. While it waits for the disk the next batch
 // gathers, so that batches grow with the load and nobody waits for a timer. The error is
 // one after which nothing may be written.
-func (w *writer) batch(first *request) error {
-	if err := w.exec("BEGIN IMMEDIATE"); err != nil {
-		return w.refuse(first, fmt.Errorf("begin transaction: %w", err))
+func (w *writer) serveAll(first *request) error {
+	if err := w.begin(); err != nil {
+		return w.refuse(first, err)
 	}
+	b := &batch{clock: w.db.now, handoff: &w.db.handoff, inflight: &w.inflight, changes: make(map[int64]*changes)}
 	now := truncate(w.db.now())
-	batch := make([]*request, 0, maxBatch)
-	for r := first; r != nil; r = w.next(len(batch)) {
-		batch = append(batch, r)
-		spoiled, err := w.serve(r, now)
+	requests := make([]*request, 0, maxBatch)
+	for r := first; r != nil; r = w.next(len(requests)) {
+		requests = append(requests, r)
+		spoiled, err := w.serve(b, r, now)
 		if err == nil && spoiled {
-			err = w.again(batch, now)
+			err = w.again(b, requests, now)
 		}
 		if err != nil {
-			return w.abandon(batch, err)
+			return w.abandon(requests, err)
 		}
 	}
-	if err := w.exec("COMMIT"); err != nil {
-		return w.abandon(batch, fmt.Errorf("commit: %w", err))
+	if err := w.commit(b); err != nil {
+		return w.abandon(requests, err)
 	}
-	w.db.commits.Add(1)
 	var all effects
-	for _, r := range batch {
+	for _, r := range requests {
 		all.add(r.effects)
 	}
 	w.committed(all)
 	w.follow(all)
-	for _, r := range batch {
+	for _, r := range requests {
 		r.done <- r.err
 	}
+	return nil
+}
+
+// begin begins a transaction, and notices what other processes have committed before it.
+func (w *writer) begin() error {
+	if err := w.exec("BEGIN IMMEDIATE"); err != nil {
+		return fmt.Errorf("begin transaction: %w", err)
+	}
+	seen, err := w.dataVersion()
+	if err != nil {
+		return errors.Join(fmt.Errorf("look for other commits: %w", err), w.exec("ROLLBACK"))
+	}
+	w.notice(seen)
+	return nil
+}
+
+func (w *writer) commit(b *batch) error {
+	if err := b.flush(&tx{ctx: w.ctx, conn: w.db.conn}); err != nil {
+		return err
+	}
+	if err := w.exec("COMMIT"); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	w.db.commits.Add(1)
 	return nil
 }
 
@@ -163,13 +188,15 @@ func (w *writer) next(served int) *request {
 // serve carries out one request. spoiled says that it failed after it had written, so
 // that the transaction holds half of it. The error is one that ends the whole
 // transaction; what only the request did wrong is its own.
-func (w *writer) serve(r *request, now time.Time) (spoiled bool, err error) {
-	t := &tx{ctx: w.ctx, conn: w.db.conn, now: now}
+func (w *writer) serve(b *batch, r *request, now time.Time) (spoiled bool, err error) {
+	t := &tx{ctx: w.ctx, conn: w.db.conn, now: now, batch: b}
 	r.effects = effects{}
 	if r.err = r.do(t); r.err == nil {
 		r.effects = t.effects
 		return false, nil
 	}
+	b.handoff.takeBack(t.jobs)
+	b.inflight.forget()
 	// After some errors SQLite has rolled back everything by itself.
 	if beyondTrust(r.err) || !w.inTransaction() {
 		return false, r.err
@@ -181,18 +208,20 @@ func (w *writer) serve(r *request, now time.Time) (spoiled bool, err error) {
 // savepoint, so that the one that fails takes nothing of the others with it. Hardly any
 // request fails after it has written; and a savepoint for each would have SQLite keep a
 // copy of every page that it changes.
-func (w *writer) again(batch []*request, now time.Time) error {
+func (w *writer) again(b *batch, requests []*request, now time.Time) error {
 	if err := w.exec("ROLLBACK"); err != nil {
 		return fmt.Errorf("roll back: %w", err)
 	}
-	if err := w.exec("BEGIN IMMEDIATE"); err != nil {
-		return fmt.Errorf("begin transaction: %w", err)
+	w.undone(requests)
+	clear(b.changes)
+	if err := w.begin(); err != nil {
+		return err
 	}
-	for _, r := range batch {
+	for _, r := range requests {
 		if err := w.exec("SAVEPOINT request"); err != nil {
 			return err
 		}
-		spoiled, err := w.serve(r, now)
+		spoiled, err := w.serve(b, r, now)
 		if err != nil {
 			return err
 		}
@@ -210,14 +239,15 @@ func (w *writer) again(batch []*request, now time.Time) error {
 // abandon rolls the transaction back and gives everyone in it the error that ended it,
 // but for those who have one of their own. It returns err if nothing can be written
 // after it.
-func (w *writer) abandon(batch []*request, err error) error {
+func (w *writer) abandon(requests []*request, err error) error {
+	w.undone(requests)
 	if w.inTransaction() {
 		if rb := w.exec("ROLLBACK"); rb != nil && w.inTransaction() {
 			err = errors.Join(err, fmt.Errorf("roll back: %w", rb))
 		}
 	}
 	fatal := beyondTrust(err) || w.inTransaction()
-	for _, r := range batch {
+	for _, r := range requests {
 		if r.err == nil {
 			r.err = err
 		}
@@ -227,6 +257,15 @@ func (w *writer) abandon(batch []*request, err error) error {
 		return err
 	}
 	return nil
+}
+
+// undone forgets what was remembered of requests that are not committed.
+func (w *writer) undone(requests []*request) {
+	for _, r := range requests {
+		w.db.handoff.takeBack(r.effects.jobs)
+		r.effects = effects{}
+	}
+	w.inflight.forget()
 }
 
 // refuse answers first, and all who wait behind it: each would only wait as long for the
@@ -249,6 +288,14 @@ func (w *writer) refuse(first *request, err error) error {
 func (w *writer) follow(e effects) {
 	if e.accounts {
 		w.db.directory.forget()
+		w.inflight.forget()
+	}
+	for _, key := range e.certs {
+		w.db.directory.forgetCerts(key)
+	}
+	if len(e.jobs) > 0 {
+		w.db.handoff.deliver(e.jobs)
+		e.ready = true
 	}
 	w.db.heard.add(e.records)
 	w.db.hub.signal(e.changed)

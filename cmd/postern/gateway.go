@@ -165,7 +165,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	runner := &routing.Runner{Queue: g.db, Post: g.db, Ledger: g.db, Keys: finder, Sealer: sealer, Vault: g.keys.spool, Relay: client,
+	runner := &routing.Runner{Queue: g.db, Direct: g.db, Post: g.db, Ledger: g.db, Keys: finder, Sealer: sealer, Vault: g.keys.spool, Relay: client,
 		Tokens: g.keys.tokens, Config: g.policy, Now: now, Rand: rand.Reader, Log: g.log, Workers: g.config.Relay.Workers,
 		Signers: own}
 	gate := &routing.Gate{Config: g.policy, Ledger: g.db, Sealer: sealer, Vault: g.keys.spool, Keys: finder, Filed: g.db, Tokens: g.keys.tokens,

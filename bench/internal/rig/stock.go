@@ -91,7 +91,7 @@ func (f filler) sent(ctx context.Context, n int) error {
 	})
 	for left := n; left > 0 && err == nil; {
 		var jobs []routing.Job
-		if jobs, err = f.db.Claim(ctx, 2000, time.Now().Add(time.Hour)); err != nil {
+		if jobs, err = f.db.Claim(ctx, 2000, routing.MinPriority, time.Now().Add(time.Hour)); err != nil {
 			break
 		}
 		if len(jobs) == 0 {

@@ -36,6 +36,19 @@ func oneLine(s string) string {
 	return s[:min(len(s), 500)]
 }
 
+// cannot is what an error that wraps routing.ErrCannot says for people, without what
+// was being done when it came up.
+func cannot(err error) string {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil || inner == routing.ErrCannot {
+			text := err.Error()
+			return strings.ToUpper(text[:1]) + text[1:]
+		}
+		err = inner
+	}
+}
+
 // answer turns an error of the ports into what the client is told: the one place
 // where that is decided. Anything unknown is logged, and not shown.
 func answer(log *slog.Logger, doing string, err error) error {
@@ -52,7 +65,7 @@ func answer(log *slog.Logger, doing string, err error) error {
 	case errors.Is(err, routing.ErrReadOnly):
 		return no(imap.ResponseCodeCannot, "That folder is kept by Postern and cannot be changed like this")
 	case errors.Is(err, routing.ErrCannot):
-		return no(imap.ResponseCodeCannot, "%s", err.Error())
+		return no(imap.ResponseCodeCannot, "%s", cannot(err))
 	case errors.Is(err, routing.ErrDiskFull):
 		return no(imap.ResponseCodeOverQuota, "%s", routing.ErrDiskFull.Error())
 	case errors.Is(err, routing.ErrBusy), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

@@ -42,7 +42,7 @@ func compose(e *routing.Entry, view message.Header, loc *time.Location) *report 
 		lead:  senderLead(e, c),
 		rows:  senderRows(e, c),
 		next:  senderNext(e, c),
-		do:    senderDo(e),
+		do:    senderDo(e, c),
 		facts: senderFacts(e, c),
 	}
 }
@@ -342,12 +342,12 @@ func listOf(names []string) string {
 }
 
 // senderDo says what the sender can do: moves that are commands.
-func senderDo(e *routing.Entry) []string {
+func senderDo(e *routing.Entry, c clock) []string {
 	const (
 		recall  = "To recall it, move this to Status/Cancelled."
 		hold    = "To hold it, move this to Status/Held."
 		release = "To send it now, move this to Status/Queued."
-		again   = "To try once more, move this to Status/Queued."
+		again   = "To try once more, move this to Status/Queued"
 		dismiss = "To take it off the view, delete this."
 	)
 	switch s := e.Delivery.State; {
@@ -358,7 +358,8 @@ func senderDo(e *routing.Entry) []string {
 	case s == routing.Held:
 		return []string{release, recall}
 	case s == routing.Failed, s == routing.Expired:
-		return []string{again, dismiss}
+		// What was closed is not shown anew (docs/decisions/0003).
+		return []string{again + ", at most until " + c.on(e.Delivery.Since.Add(e.Recipient.Terms.Window)) + ".", dismiss}
 	case s.Final() || e.Delivery.Closed:
 		return []string{dismiss}
 	}

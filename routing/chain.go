@@ -250,17 +250,25 @@ func (p *planner) wakeAt(t time.Time) {
 	}
 }
 
-// close ends the wait for reports of what has left.
+// close ends the wait for reports of what has left, and for a person who has what
+// failed tried again.
 func (p *planner) close() {
 	for i := range p.ds {
 		d := &p.ds[i]
-		if d.Closed || d.State != Relayed && d.State != Delivered && d.State != Read {
+		if !d.closes() {
 			continue
 		}
 		end := d.Relayed.Add(d.Terms.Window)
 		// Of what lies in our own mailbox, with its goal reached, no report can come.
-		here := d.Last.Verdict == Stored && p.decision.Fate != Open
-		if here || !p.now.Before(end) {
+		over := d.Last.Verdict == Stored && p.decision.Fate != Open
+		if !d.State.Left() {
+			end = d.Since.Add(d.Terms.Window)
+			over = p.decision.Fate == Satisfied || p.decision.Fate == FateCancelled
+			if p.decision.Fate == Open {
+				continue
+			}
+		}
+		if over || !p.now.Before(end) {
 			p.command(d, EventClose, "")
 		} else {
 			p.wakeAt(end)
@@ -310,7 +318,8 @@ func (p *planner) startNext() {
 }
 
 // wrapUp ends what a settled chain does not need any more. Addresses tried in
-// parallel with the one that reached the goal are still served.
+// parallel with the one that reached the goal are still served, and what a person has
+// tried again.
 func (p *planner) wrapUp() {
 	served := map[int]bool{}
 	for i := range p.ds {
@@ -323,7 +332,7 @@ func (p *planner) wrapUp() {
 		switch {
 		case d.State == Standby:
 			p.command(d, EventUnneeded, "")
-		case (d.State == Held || d.State == Queued) && !served[d.Step]:
+		case (d.State == Held || d.State == Queued) && !served[d.Step] && !d.Asked:
 			p.command(d, EventUnneeded, "")
 		}
 	}

@@ -42,7 +42,7 @@ func Next(d Delivery, e Event, now time.Time) (next Delivery, fits bool) {
 	case EventUnneeded:
 		return stop(d, Unused, now, Standby, Held, Queued)
 	case EventClose:
-		fits = !d.Closed && (d.State == Relayed || d.State == Delivered || d.State == Read)
+		fits = d.closes()
 		d.Closed = d.Closed || fits
 		return d, fits
 	case EventTold:
@@ -55,6 +55,16 @@ func Next(d Delivery, e Event, now time.Time) (next Delivery, fits bool) {
 		return d, true
 	}
 	return d, false
+}
+
+// closes reports whether d may still be closed: the wait for reports of what has left,
+// and for a person who has what failed tried again.
+func (d *Delivery) closes() bool {
+	switch d.State {
+	case Relayed, Delivered, Read, Failed, Expired:
+		return !d.Closed
+	}
+	return false
 }
 
 // enter moves d into s. Whoever enters a timed state sets Due after it.
@@ -135,7 +145,7 @@ func attempt(d Delivery, e Event, now time.Time) (Delivery, bool) {
 		// to fail, and the message would be lost rather than sent twice.
 	case taken && e.Attempt > 0 && e.Attempt == d.Attempts && (d.State == Cancelled || d.State == Unused || d.State == Expired):
 		// It was recalled while it was being sent. What has left is not called back.
-		d.Warned = true
+		d.Warned, d.Closed = true, false
 	default:
 		return d, false
 	}
@@ -308,7 +318,8 @@ func received(d Delivery, to State, now time.Time) (Delivery, bool) {
 }
 
 // release has a delivery tried, now or at a time, because a person or a key says
-// so. Its patience counts anew, and an expiry that has passed no longer binds it.
+// so. Its patience counts anew, and an expiry that has passed no longer binds it. What
+// had ended is tried though its chain may not need it.
 func release(d Delivery, e Event, now time.Time) (Delivery, bool) {
 	switch d.State {
 	case Held, Queued, Failed, Expired:
@@ -321,6 +332,9 @@ func release(d Delivery, e Event, now time.Time) (Delivery, bool) {
 	}
 	if d.State != Queued {
 		d.Started = now
+	}
+	if d.State == Failed || d.State == Expired {
+		d.Asked, d.Closed = true, false
 	}
 	return wait(d, due, now), true
 }

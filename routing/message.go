@@ -150,10 +150,11 @@ type Delivery struct {
 	Last     Outcome   // of the last attempt or report
 	Failure  Class     // why it is failed, held or deferred; "" otherwise
 	Relayed  time.Time // when the next server took it; zero before
-	Closed   bool      // the report window has passed
+	Closed   bool      // the report window has passed; what failed can no longer be tried again
 	Passed   bool      // a later step of its chain has begun
 	Late     bool      // it arrived after its step was passed over
 	Warned   bool      // something in its history deserves a look
+	Asked    bool      // a person had it tried after it had ended: also where its chain does not need it
 	Told     Told
 }
 

@@ -139,8 +139,8 @@ func (w *chainWorld) agree() {
 			w.fatalf("delivery %d was started %d times", i+1, w.started[d.ID])
 		}
 	}
-	if open := fate(w.r, w.ds) == Open; open != w.m.open() {
-		w.fatalf("open is %v, want %v", open, w.m.open())
+	if got, want := fate(w.r, w.ds), w.m.fate(); got != want {
+		w.fatalf("the chain is %s, want %s", got, want)
 	}
 }
 

@@ -26,6 +26,8 @@ type fact struct {
 	sending, waiting, unsure   bool // unsure: the last try was lost after the dot
 	relayed, arrived, read     bool
 	acked, here, closed, timed bool   // timed: it is held because the time is up
+	asked                      bool   // a person had it tried after it had ended
+	over                       int    // when it ended
 	end                        string // failed, expired, cancelled, unused or held
 	alternate                  bool   // the failure asks for the alternate
 }
@@ -88,9 +90,9 @@ func (m *reference) claim(f *fact, now int) bool {
 	return true
 }
 
-func (m *reference) giveUp(f *fact, asked bool) {
+func (m *reference) giveUp(f *fact, alternate bool, now int) {
 	f.clear()
-	f.end, f.alternate = "failed", asked
+	f.end, f.alternate, f.over = "failed", alternate, now
 	if m.hold {
 		f.end = "held"
 	}
@@ -102,7 +104,7 @@ func (m *reference) fail(f *fact, now int) {
 		f.wait(min(now+refRetry, end))
 		return
 	}
-	m.giveUp(f, !m.silent || m.retry > 0)
+	m.giveUp(f, !m.silent || m.retry > 0, now)
 }
 
 func (m *reference) outcome(f *fact, try int, v Verdict, now int) {
@@ -113,18 +115,19 @@ func (m *reference) outcome(f *fact, try int, v Verdict, now int) {
 	f.unsure = v == Unknown
 	switch v {
 	case Sent, Stored:
+		f.closed = f.closed && !f.is("expired")
 		f.clear()
 		f.relayed, f.arrived, f.here, f.taken = true, v == Stored, v == Stored, now
 	case Deferred, Unknown:
 		if end := f.begun + refPatience; now < end {
 			f.wait(min(now+refRetry, end))
 		} else {
-			m.giveUp(f, !m.silent)
+			m.giveUp(f, !m.silent, now)
 		}
 	case Refused:
 		m.fail(f, now)
 	case NoKey:
-		m.giveUp(f, !m.silent)
+		m.giveUp(f, !m.silent, now)
 	case Misconfigured:
 		f.clear()
 		f.end = "held"
@@ -171,6 +174,9 @@ func (m *reference) steer(f *fact, k EventKind, now int) {
 	case k == EventRelease && f.is("held", "queued", "failed", "expired"):
 		if !f.waiting {
 			f.begun = now
+		}
+		if f.is("failed", "expired") {
+			f.asked, f.closed = true, false
 		}
 		f.wait(now)
 	}
@@ -262,6 +268,23 @@ func (m *reference) open() bool {
 	return at != -2
 }
 
+// fate is how the chain stands as a whole.
+func (m *reference) fate() Fate {
+	switch {
+	case m.done(-1):
+		return Satisfied
+	case m.open():
+		return Open
+	case m.has("relayed") && m.goal == GoalDelivered:
+		return Satisfied
+	case m.has("expired"):
+		return FateExpired
+	case m.has("cancelled"):
+		return FateCancelled
+	}
+	return Exhausted
+}
+
 // settle does all that follows.
 func (m *reference) settle(now int) {
 	for m.timeUp(now) || m.begin(now) || m.spare() {
@@ -270,16 +293,19 @@ func (m *reference) settle(now int) {
 
 // timeUp ends all at once what the clock ends.
 func (m *reference) timeUp(now int) (changed bool) {
-	open := m.open()
+	open, fate := m.open(), m.fate()
 	for i := range m.all {
 		f := &m.all[i]
+		if f.is("failed", "expired") && !f.closed && (fate == Satisfied || fate == FateCancelled || fate != Open && now >= f.over+refWindow) {
+			f.closed, changed = true, true
+		}
 		if f.relayed && !f.acked && !f.closed && (now >= f.taken+refWindow || f.here && !open) {
 			f.closed, changed = true, true
 		}
 		if m.late(f, now) && (f.is("standby", "queued") || open && f.idle() || f.is("held") && !f.timed) {
 			begun := !f.idle()
 			f.clear()
-			f.end = "expired"
+			f.end, f.over = "expired", now
 			if m.hold && begun {
 				f.end, f.timed = "held", true
 			}
@@ -306,7 +332,7 @@ func (m *reference) begin(now int) bool {
 // spare takes out what nobody needs any more.
 func (m *reference) spare() bool {
 	for i := range m.all {
-		if f := &m.all[i]; !m.open() && (f.is("standby") || f.is("queued", "held") && !m.done(f.step)) {
+		if f := &m.all[i]; !m.open() && (f.is("standby") || f.is("queued", "held") && !m.done(f.step) && !f.asked) {
 			f.clear()
 			f.end = "unused"
 			return true

@@ -130,13 +130,23 @@ func (c *chain) write(t *tx, p routing.Progress) ([]routing.Record, error) {
 	return p.Records, nil
 }
 
-// settled reports whether d needs its message's content no more.
-func settled(d *routing.Delivery) bool { return d.State.Final() || d.Closed }
+// settled reports whether d needs its message's content no more. What failed may be
+// tried again until it is closed.
+func settled(d *routing.Delivery) bool {
+	return d.Closed || d.State.Final() && d.State != routing.Failed && d.State != routing.Expired
+}
 
 // visible reports whether rec changes what an entry has to tell. That a worker took a
 // delivery is told with what came of it; otherwise each try would show as two changes.
+// Of what failed, the entry says beforehand until when it can be tried again.
 func visible(rec *routing.Record) bool {
-	return rec.Fits && rec.Kind != routing.EventClaim && rec.Kind != routing.EventDismiss
+	switch rec.Kind {
+	case routing.EventClaim, routing.EventDismiss:
+		return false
+	case routing.EventClose:
+		return rec.Fits && !rec.To.Final()
+	}
+	return rec.Fits
 }
 
 func lastID(records []routing.Record) int64 {
@@ -183,7 +193,7 @@ func erase(t *tx, message int64) error {
 	n, err := t.exec(`DELETE FROM bodies WHERE message = ?1
 		AND NOT EXISTS (SELECT 1 FROM tasks WHERE message = ?1)
 		AND NOT EXISTS (SELECT 1 FROM recipients r JOIN deliveries d ON d.recipient = r.id WHERE r.message = ?1
-			AND d.closed = 0 AND d.state NOT IN ('acked', 'failed', 'expired', 'cancelled', 'unused'))`, message)
+			AND d.closed = 0 AND d.state NOT IN ('acked', 'cancelled', 'unused'))`, message)
 	if err != nil {
 		return fmt.Errorf("erase content: %w", err)
 	}

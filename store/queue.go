@@ -300,7 +300,7 @@ func (c *chain) hasContent(t *tx) error {
 		return err
 	}
 	if !has {
-		return fmt.Errorf("it %w: every delivery of the message had ended, and its content is erased; send it again", routing.ErrCannot)
+		return fmt.Errorf("it %w: its content is no longer kept, because all of it had arrived, or too long ago failed; send it again", routing.ErrCannot)
 	}
 	return nil
 }

@@ -186,8 +186,15 @@ func TestTasks(t *testing.T) {
 		if n := r.number("SELECT count(*) FROM tasks"); n != 0 {
 			t.Errorf("%d tasks after the notice", n)
 		}
+		if n := r.number("SELECT count(*) FROM bodies WHERE message = 1"); n != 1 {
+			t.Error("what failed cannot be tried again")
+		}
+		r.clock.add(a.Recipients[0].Terms.Window)
+		if _, _, err := r.Tick(t.Context(), 9); err != nil {
+			t.Fatal(err)
+		}
 		if n := r.number("SELECT count(*) FROM bodies WHERE message = 1"); n != 0 {
-			t.Error("the content outlives the notice")
+			t.Error("the content outlives the window")
 		}
 		second := r.letter([]string{"alice@home.test"})
 		second.Message.Account, second.Message.Notice, second.Tasks = "", true, []int64{task.ID}
@@ -249,6 +256,70 @@ func TestReleaseNeedsContent(t *testing.T) {
 		_, err := r.Apply(t.Context(), ids[0], routing.Event{Kind: routing.EventRelease, By: "alice"})
 		if !errors.Is(err, routing.ErrCannot) {
 			t.Errorf("release of what is erased: %v", err)
+		}
+	})
+}
+
+// What failed can be tried again until its window has passed, or the chain's goal is
+// reached and nothing is waited for any more.
+func TestRetryOfWhatFailed(t *testing.T) {
+	release := routing.Event{Kind: routing.EventRelease, By: "alice"}
+	onEach(t, func(t *testing.T, r *rig) {
+		a := r.letter([]string{"bob@refuse.test"})
+		id := r.accept(a)[0]
+		for range 2 {
+			r.try(routing.Refused)
+			r.clock.add(a.Recipients[0].Terms.Window - time.Second)
+			if _, _, err := r.Tick(t.Context(), 9); err != nil {
+				t.Fatal(err)
+			}
+			if records := r.apply(id, release); !records[0].Fits || r.state(id) != routing.Queued {
+				t.Fatalf("tried again: %+v", records)
+			}
+		}
+		r.try(routing.Refused)
+		tasks, err := r.Tasks(t.Context(), 9)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, task := range tasks {
+			if err := r.Forget(t.Context(), task.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := r.entries("alice", routing.FolderFailed)
+		r.clock.add(a.Recipients[0].Terms.Window)
+		if _, _, err := r.Tick(t.Context(), 9); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Apply(t.Context(), id, release); !errors.Is(err, routing.ErrCannot) {
+			t.Errorf("after the window: %v", err)
+		}
+		if after := r.entries("alice", routing.FolderFailed); len(after) != 1 || after[0].UID != before[0].UID {
+			t.Errorf("the entry came anew: %+v, was %+v", after, before)
+		}
+	})
+	onEach(t, func(t *testing.T, r *rig) {
+		ids := r.accept(r.letter([]string{"bob@refuse.test", "carol@ok.test"}))
+		r.try(routing.Refused)
+		r.try(routing.Sent)
+		r.apply(ids[1], routing.Event{Kind: routing.EventConfirmed, Attempt: 1})
+		// The goal is reached; a person wants it all the same.
+		if records := r.apply(ids[0], release); len(records) != 1 || r.state(ids[0]) != routing.Queued {
+			t.Fatalf("tried again: %+v", records)
+		}
+		r.try(routing.Sent)
+		if r.state(ids[0]) != routing.Relayed {
+			t.Errorf("it is %s", r.state(ids[0]))
+		}
+	})
+	onEach(t, func(t *testing.T, r *rig) {
+		ids := r.accept(r.letter([]string{"bob@refuse.test", "carol@ok.test"}))
+		r.try(routing.Refused)
+		r.try(routing.Sent)
+		r.apply(ids[1], routing.Event{Kind: routing.EventAcknowledged})
+		if n := r.number("SELECT count(*) FROM bodies"); n != 0 {
+			t.Error("what arrived is kept because a try of it failed")
 		}
 	})
 }

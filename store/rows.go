@@ -14,7 +14,7 @@ const (
 		m.utf8, m.acked, m.audience, m.envid, m.ret, m.sequence, m.dedup, m.warnings, m.digest, m.id_hash`
 	recipientColumns = `r.id, r.address, r.goal, r.notify, r.hidden, r.wake, r.orcpt, r.chain, r.terms`
 	deliveryColumns  = `d.id, d.recipient, coalesce(d.local, 0), d.step, d.address, d.priority, d.state, d.since, d.started,
-		d.due, d.attempts, d.relayed, d.closed, d.passed, d.late, d.warned, d.told, d.failure, d.last`
+		d.due, d.attempts, d.relayed, d.closed, d.passed, d.late, d.warned, d.asked, d.told, d.failure, d.last`
 	eventColumns = `e.id, e.delivery, e.at, e.kind, e.from_state, e.to_state, e.fits, e.attempt, e.due, e.told, e.actor,
 		e.note, e.outcome`
 )
@@ -60,22 +60,22 @@ type deliveryRow struct {
 
 func (d *deliveryRow) targets() []any {
 	return []any{&d.ID, &d.Recipient, &d.local, &d.Step, textOf{&d.Address}, &d.Priority, textOf{&d.State}, timeOf{&d.Since}, timeOf{&d.Started},
-		timeOf{&d.Due}, &d.Attempts, timeOf{&d.Relayed}, &d.Closed, &d.Passed, &d.Late, &d.Warned, &d.Told, &d.Failure, jsonOf{&d.Last}}
+		timeOf{&d.Due}, &d.Attempts, timeOf{&d.Relayed}, &d.Closed, &d.Passed, &d.Late, &d.Warned, &d.Asked, &d.Told, &d.Failure, jsonOf{&d.Last}}
 }
 
 func insertDelivery(t *tx, d *routing.Delivery, local int64) (int64, error) {
 	return t.insert(`INSERT INTO deliveries (recipient, local, step, address, priority, state, since, started, due, attempts, relayed,
-		closed, passed, late, warned, told, failure, last) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		closed, passed, late, warned, asked, told, failure, last) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		int64(d.Recipient), idOf(local), d.Step, d.Address.String(), d.Priority, d.State.String(), d.Since.UnixMilli(), milliseconds(d.Started),
-		milliseconds(d.Due), d.Attempts, milliseconds(d.Relayed), d.Closed, d.Passed, d.Late, d.Warned, d.Told, string(d.Failure), outcomeText(d.Last))
+		milliseconds(d.Due), d.Attempts, milliseconds(d.Relayed), d.Closed, d.Passed, d.Late, d.Warned, d.Asked, d.Told, string(d.Failure), outcomeText(d.Last))
 }
 
 // updateDelivery writes all that Next can change.
 func updateDelivery(t *tx, d *routing.Delivery) error {
 	_, err := t.exec(`UPDATE deliveries SET state = ?, since = ?, started = ?, due = ?, attempts = ?, relayed = ?,
-		closed = ?, passed = ?, late = ?, warned = ?, told = ?, failure = ?, last = ? WHERE id = ?`,
+		closed = ?, passed = ?, late = ?, warned = ?, asked = ?, told = ?, failure = ?, last = ? WHERE id = ?`,
 		d.State.String(), d.Since.UnixMilli(), milliseconds(d.Started), milliseconds(d.Due), d.Attempts, milliseconds(d.Relayed),
-		d.Closed, d.Passed, d.Late, d.Warned, d.Told, string(d.Failure), outcomeText(d.Last), int64(d.ID))
+		d.Closed, d.Passed, d.Late, d.Warned, d.Asked, d.Told, string(d.Failure), outcomeText(d.Last), int64(d.ID))
 	return err
 }
 

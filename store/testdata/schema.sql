@@ -82,7 +82,7 @@ CREATE TABLE deliveries (
   warned    INTEGER NOT NULL CHECK (warned IN (0, 1)),
   told      INTEGER NOT NULL CHECK (told BETWEEN 0 AND 255),
   failure   TEXT    NOT NULL,
-  last      TEXT    NOT NULL,                  -- JSON, '' for none
+  last      TEXT    NOT NULL, asked INTEGER NOT NULL DEFAULT 0 CHECK (asked IN (0, 1)),                  -- JSON, '' for none
   -- No address is tried twice at one step.
   UNIQUE (recipient, step, address),
   -- What must hold in each state. (IN with a list would build a table for every row.)

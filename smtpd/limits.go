@@ -1,9 +1,6 @@
 package smtpd
 
-import (
-	"sync/atomic"
-	"time"
-)
+import "time"
 
 // Limits bound what clients of one listener may use. A zero field has the default
 // that is named beside it.
@@ -11,7 +8,7 @@ type Limits struct {
 	Size       int64 // bytes of a message; 50 MiB
 	Keep       int64 // bytes of a report that are kept, its tail being dropped; 10 MiB (Inbound only)
 	Recipients int   // recipients of a transaction; 100, the least RFC 5321 section 4.5.3.1.8 allows
-	Memory     int64 // bytes of all messages that are being taken in; 512 MiB
+	Memory     int64 // bytes of all messages that are being taken in and sealed; 256 MiB, and one message more
 
 	Connections int // connections at once; 1000
 	PerAddress  int // connections at once from one IPv4 address or IPv6 /64; 50
@@ -45,7 +42,7 @@ func (l Limits) withDefaults() Limits {
 	orDefault(&l.Errors, l.Recipients+20)
 	orDefault(&l.Size, 50<<20)
 	orDefault(&l.Keep, 10<<20)
-	orDefault(&l.Memory, 512<<20)
+	orDefault(&l.Memory, 256<<20)
 	orDefault(&l.Rate, 500)
 	orDefault(&l.Command, 5*time.Minute)
 	orDefault(&l.Login, time.Minute)
@@ -63,19 +60,3 @@ func orDefault[T int | int64 | time.Duration](v *T, d T) {
 		*v = d
 	}
 }
-
-// budget is an amount of memory that many connections share.
-type budget struct {
-	free atomic.Int64
-}
-
-// take reserves n bytes, or none.
-func (b *budget) take(n int64) bool {
-	if b.free.Add(-n) >= 0 {
-		return true
-	}
-	b.free.Add(n)
-	return false
-}
-
-func (b *budget) give(n int64) { b.free.Add(n) }

@@ -117,23 +117,23 @@ func (s *session) checkPath(engine string, utf8 bool) (*path, *smtp.SMTPError) {
 }
 
 // receive reads a message to its end. What it returns was charged to the memory of
-// the listener, and release gives it back.
+// the listener, with what is needed to seal it, and release gives it back.
 func (s *session) receive(r io.Reader, hint, keep int64) (raw []byte, release func(), err error) {
-	charged := min(max(hint+1, 8<<10), 1<<20)
-	release = func() { s.memory.give(charged) }
-	if !s.memory.take(charged) {
-		charged = 0
-		return nil, release, replyMemory
-	}
-	raw = make([]byte, 0, charged)
+	held := s.memory.hold()
+	size := min(max(hint+1, 8<<10), freeShare)
+	raw = make([]byte, 0, size)
 	for {
 		if len(raw) == cap(raw) {
-			more := int64(cap(raw))
-			if !s.memory.take(more) {
-				return nil, release, replyMemory
+			more := size / 2
+			if left := hint + 1 - size; left > 0 {
+				more = min(size, left)
 			}
-			charged += more
-			grown := make([]byte, len(raw), charged)
+			more = max(more, freeShare)
+			if !held.take(s.ctx, more) {
+				return nil, held.release, replyMemory
+			}
+			size += more
+			grown := make([]byte, len(raw), size)
 			copy(grown, raw)
 			raw = grown
 		}
@@ -146,10 +146,13 @@ func (s *session) receive(r io.Reader, hint, keep int64) (raw []byte, release fu
 			}
 		}
 		if err == io.EOF {
-			return wholeLines(raw, keep), release, nil
+			if size > freeShare && !held.take(s.ctx, working*int64(len(raw))) {
+				return nil, held.release, replyMemory
+			}
+			return wholeLines(raw, keep), held.release, nil
 		}
 		if err != nil {
-			return nil, release, readReply(err)
+			return nil, held.release, readReply(err)
 		}
 	}
 }

@@ -1,6 +1,10 @@
 package main
 
-import "runtime"
+import (
+	"os"
+	"runtime"
+	"runtime/debug"
+)
 
 // headroom is how much garbage may gather, beside what is in use, before it is
 // collected. What a gateway has in use while it has little to keep is a few megabytes,
@@ -14,4 +18,17 @@ const headroom = 64 << 20
 func keepHeadroom() (release func()) {
 	ballast := make([]byte, headroom)
 	return func() { runtime.KeepAlive(ballast) }
+}
+
+// memoryGoal is how much memory the collector tries to keep the gateway within. What is in
+// use at once is bounded where it is taken up (large messages, above all); this keeps what
+// they leave behind from doubling it.
+const memoryGoal = 768 << 20
+
+// keepWithin has the collector work harder beyond memoryGoal, unless the environment
+// (GOMEMLIMIT) names another.
+func keepWithin() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryGoal)
+	}
 }

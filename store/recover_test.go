@@ -40,3 +40,28 @@ func TestRecover(t *testing.T) {
 		}
 	})
 }
+
+// A number that was drawn for a message that a crash has lost is void.
+func TestRecoverVoids(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		for _, n := range []int64{1, 2, 5, 6, 9} {
+			a := r.letter([]string{"a@x.test"})
+			a.Message.Account, a.Message.Sequence, a.Message.Digest = "alice", n, []byte{byte(n)}
+			r.accept(a)
+		}
+		for range 2 {
+			if _, err := r.Recover(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			if n := r.number("SELECT count(*) FROM stamps WHERE account = 'alice' AND void = 1 AND sequence IN (3, 4, 7, 8)"); n != 4 {
+				t.Errorf("%d numbers are void, want 4", n)
+			}
+			if n := r.number("SELECT count(*) FROM stamps"); n != 9 {
+				t.Errorf("%d numbers, want 9", n)
+			}
+		}
+		if n, digest, err := r.LastStamp(t.Context(), "alice"); n != 9 || len(digest) != 1 || err != nil {
+			t.Errorf("the last number is %d, %x, %v", n, digest, err)
+		}
+	})
+}

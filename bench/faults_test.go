@@ -22,13 +22,18 @@ import (
 // before tomorrow, and returns the reply.
 func submitOne(t *testing.T, g *rig.Gateway, size int) string {
 	t.Helper()
+	later := "Deferred-Delivery: " + time.Now().Add(24*time.Hour).Format(time.RFC1123Z)
+	return submitContent(g, recipient(0), traffic.Content(rig.Sender, size, later))
+}
+
+// submitContent submits a message over a connection of its own, and returns the reply.
+func submitContent(g *rig.Gateway, to string, content []byte) string {
 	c, err := traffic.Dial(g.Device)
 	if err != nil {
 		return err.Error()
 	}
 	defer c.Close()
-	later := "Deferred-Delivery: " + time.Now().Add(24*time.Hour).Format(time.RFC1123Z)
-	reply, err := c.Submit(rig.Sender, []string{recipient(0)}, traffic.Content(rig.Sender, size, later))
+	reply, err := c.Submit(rig.Sender, []string{to}, content)
 	if err != nil {
 		return err.Error()
 	}

@@ -71,20 +71,11 @@ type attempt struct {
 // newWorld starts the outside; it ends with the test.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &world{t: t, addr: l.Addr().String(), tried: map[string]int{}, copies: map[string]int{}, ids: map[string]int{},
+	w := &world{t: t, tried: map[string]int{}, copies: map[string]int{}, ids: map[string]int{},
 		cut: map[attempt]bool{}, asked: map[int]int{}, bounces: make(chan traffic.Copy, 1<<20)}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		sink := &traffic.Sink{Fault: w.fault, Got: w.got, Keep: true}
-		if err := sink.Serve(ctx, l); err != nil {
-			t.Errorf("next hop: %v", err)
-		}
-	})
+	w.addr = startSink(t, &traffic.Sink{Fault: w.fault, Got: w.got, Keep: true})
 	wg.Go(func() { w.bounce(ctx) })
 	t.Cleanup(func() {
 		cancel()
@@ -141,6 +132,25 @@ func (w *world) got(c traffic.Copy) {
 			w.bounces <- c
 		}
 	}
+}
+
+// startSink starts a next hop, which ends with the test, and returns its address.
+func startSink(t *testing.T, sink *traffic.Sink) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- sink.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Errorf("next hop: %v", err)
+		}
+	})
+	return l.Addr().String()
 }
 
 // open reads a copy as its recipient does: it must hold all that was submitted, and be of

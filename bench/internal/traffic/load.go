@@ -85,8 +85,9 @@ func (l Load) connection(ctx context.Context, next *atomic.Int64) (r Result, err
 	return r, c.Quit()
 }
 
-// exchangeLimit is how long any one answer may take.
-const exchangeLimit = 60 * time.Second
+// exchangeLimit is how long any one answer may take, and the content to be taken: RFC 5321
+// section 4.5.3.2.6 has clients wait 10 minutes for the answer to the final dot.
+const exchangeLimit = 10 * time.Minute
 
 // Client is one SMTP connection, after EHLO.
 type Client struct {

@@ -184,17 +184,36 @@ func TestGPGKeys(t *testing.T) {
 	}
 }
 
-// TestSQ lists the packets of a copy with Sequoia.
+// TestSQ lists the packets of a copy with Sequoia: for each kind of key one key packet and
+// the data, whatever it can read of them.
 func TestSQ(t *testing.T) {
 	need(t, "sq")
 	s := newSealer(t)
-	data, wrapped := s.mustSeal(t, "id", []byte("hello\r\n"))
-	_, body := s.mustCopy(t, "id", data, wrapped, "a@example.org", keyOf(t, "rsa-3072").public)
-	out, err := runProgram(t, armored(t, body), "sq", "packet", "dump")
-	if err != nil {
-		t.Fatalf("sq packet dump: %v\n%s", err, out)
-	}
-	if n := bytes.Count(out, []byte("Public-Key Encrypted Session Key Packet")); n != 1 || bytes.Count(out, []byte("Packet")) != 2 {
-		t.Errorf("%d key packets, want one and the data:\n%s", n, out)
+	for _, kind := range kinds {
+		if !*long && kind.name != "rsa-3072" && kind.name != "v6-ocb" {
+			continue
+		}
+		t.Run(kind.name, func(t *testing.T) {
+			data, wrapped, err := s.Seal("id", readersOf(t, kind.name), []byte("hello\r\n"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, body := s.mustCopy(t, "id", data, wrapped, "a@example.org", keyOf(t, kind.name).public)
+			out, err := runProgram(t, armored(t, body), "sq", "packet", "dump")
+			if err != nil {
+				t.Fatalf("sq packet dump: %v\n%s", err, out)
+			}
+			var got []string
+			for line := range strings.Lines(string(out)) {
+				if line[0] != ' ' && strings.Contains(line, "Packet") {
+					name, _, _ := strings.Cut(line, ",")
+					got = append(got, name)
+				}
+			}
+			t.Logf("%q", got)
+			if len(got) != 2 {
+				t.Errorf("packets %q, want a key packet and the data:\n%s", got, out)
+			}
+		})
 	}
 }

@@ -44,6 +44,7 @@ var kinds = []struct {
 	{"p521", func(c *packet.Config) { c.Algorithm, c.Curve = packet.PubKeyAlgoECDSA, packet.CurveNistP521 }, "NIST P-521", true},
 	{"brainpool-p256", func(c *packet.Config) { c.Algorithm, c.Curve = packet.PubKeyAlgoECDSA, packet.CurveBrainpoolP256 }, "Brainpool P-256", true},
 	{"brainpool-p384", func(c *packet.Config) { c.Algorithm, c.Curve = packet.PubKeyAlgoECDSA, packet.CurveBrainpoolP384 }, "Brainpool P-384", true},
+	{"brainpool-p512", func(c *packet.Config) { c.Algorithm, c.Curve = packet.PubKeyAlgoECDSA, packet.CurveBrainpoolP512 }, "Brainpool P-512", true},
 	{"curve25519-v6", func(c *packet.Config) { c.Algorithm, c.V6Keys = packet.PubKeyAlgoEd25519, true }, "Ed25519/X25519", false},
 	{"v4-ocb", suites(packet.CipherAES256, packet.AEADModeOCB, false), "Ed25519/X25519", false},
 	{"v4-ocb128", suites(packet.CipherAES128, packet.AEADModeOCB, false), "Ed25519/X25519", false},

@@ -21,7 +21,7 @@ type signs struct {
 }
 
 func (s signs) Seal(id string, _ [][][]byte, content ...[]byte) (data, wrapped []byte, err error) {
-	return append([]byte("signed by "+s.name+"\r\n"), bytes.Join(content, nil)...), []byte("key of " + id), nil
+	return append(bytes.Join(content, nil), "signed by "+s.name+"\r\n"...), []byte("key of " + id), nil
 }
 
 func (s signs) Sign(head, entity []byte, _ time.Time) ([]byte, error) {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -248,7 +247,7 @@ func (r *Runner) send(ctx context.Context, job *Job) (Outcome, *Deposit) {
 	}
 	p := &Parcel{
 		To:    []Target{{Address: job.Delivery.Address, Notify: job.Recipient.Notify}},
-		EnvID: job.Message.EnvID, Ret: "HDRS", UTF8: job.Message.UTF8 || job.Delivery.Address.NeedsUTF8(),
+		EnvID: job.Message.EnvID, Ret: "HDRS", UTF8: job.Message.UTF8 || job.Delivery.Address.NeedsUTF8() || !sealed && !isASCIIHeader(body),
 		Body: bytes.NewReader(body), Size: int64(len(body)), Priority: job.Message.Priority,
 	}
 	if !job.Message.Notice {
@@ -287,7 +286,7 @@ func (r *Runner) compose(ctx context.Context, job *Job) (copy []byte, sealed boo
 	if err != nil {
 		return nil, false, r.internal(job, "write header", err)
 	}
-	return r.mail(ctx, job, slices.Concat(h.Bytes(), fields))
+	return r.mail(ctx, job, h, fields)
 }
 
 // ownFields are the fields that differ from copy to copy.
@@ -317,28 +316,6 @@ func (r *Runner) ownFields(job *Job) ([]byte, error) {
 		}
 	}
 	return h.Bytes(), nil
-}
-
-// clear makes a copy that leaves in clear, behind its header.
-func (r *Runner) clear(job *Job, head []byte, level Security) ([]byte, bool, Outcome) {
-	m := job.Message
-	if level != Signed {
-		head = append(head, "MIME-Version: 1.0\r\n"...)
-		mail, err := r.Sealer.Open(head, string(m.ID), m.Data, m.Key)
-		if err != nil {
-			return nil, false, r.internal(job, "open content", err)
-		}
-		return mail, false, Outcome{}
-	}
-	content, err := r.Sealer.Open(nil, string(m.ID), m.Data, m.Key)
-	if err != nil {
-		return nil, false, r.internal(job, "open content", err)
-	}
-	mail, err := signerOf(r.Signers, m.Account, r.Sealer).Sign(head, content, r.Now())
-	if err != nil {
-		return nil, false, r.internal(job, "sign content", err)
-	}
-	return mail, false, Outcome{}
 }
 
 // deposit makes the copy for a mailbox of this gateway.

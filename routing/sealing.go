@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+
+	"postern/internal/message"
 )
 
 // Readiness says whether anything can be sealed for an address.
@@ -50,22 +53,22 @@ func (g *Gate) readers(ctx context.Context, s *Submission, p *Policy) ([][][]byt
 	return readers, nil
 }
 
-// mail makes the copy behind its header, which has no field of MIME: sealed for the
+// mail makes the copy behind the shared header and its own fields: sealed for the
 // address; in clear, where the configuration says so for its domain, or where it
 // is a notice, which holds no content.
 //
 // Where a key is preferred, only its certain absence lets the copy leave in clear: a
 // look-up that fails, a key that has changed or a fault of ours never does, or whoever
 // can cause one of these could read what would have been sealed.
-func (r *Runner) mail(ctx context.Context, job *Job, head []byte) (mail []byte, sealed bool, o Outcome) {
+func (r *Runner) mail(ctx context.Context, job *Job, outer message.Header, own []byte) (mail []byte, sealed bool, o Outcome) {
 	m, id := job.Message, string(job.Message.ID)
 	level := r.Config.Security(job.Delivery.Address, job.Recipient.Terms.Encrypt)
 	if level != Require && level != Prefer {
-		return r.clear(job, head, level)
+		return r.clear(job, outer, own, level)
 	}
 	certs, err := r.Keys.Certs(ctx, job.Delivery.Address)
 	if err == nil {
-		mail, err = r.Sealer.Copy(head, id, m.Data, m.Key, job.Delivery.Address.Key(), certs, r.Now())
+		mail, err = r.Sealer.Copy(slices.Concat(outer.Bytes(), own), id, m.Data, m.Key, job.Delivery.Address.Key(), certs, r.Now())
 	}
 	var missing noKeyError
 	var pending keyPendingError
@@ -75,11 +78,11 @@ func (r *Runner) mail(ctx context.Context, job *Job, head []byte) (mail []byte, 
 	case err == nil:
 		return mail, true, Outcome{}
 	case harmless && (none || changed):
-		return r.clear(job, head, Plain)
+		return r.clear(job, outer, own, Plain)
 	case none && level == Prefer && len(certs) == 0 && job.Recipient.Terms.Encrypt == Signed:
-		return r.clear(job, head, Signed)
+		return r.clear(job, outer, own, Signed)
 	case none && level == Prefer && len(certs) == 0:
-		return r.clear(job, head, Plain)
+		return r.clear(job, outer, own, Plain)
 	case none:
 		return nil, false, Outcome{Verdict: NoKey, Status: noKeyStatus, Text: missing.NoKey(), Phase: keyPhase}
 	case changed:

@@ -178,6 +178,9 @@ func (g *Gate) seal(ctx context.Context, m *Message, s *Submission, p *Policy, o
 		Received: message.Received(message.Trace{HELO: s.Client.HELO, Addr: s.Client.Addr, Host: g.Config.Hostname,
 			TLS: s.Client.TLS != "", Auth: s.Client.Auth, UTF8: s.UTF8, ID: string(m.ID), Date: m.Accepted}),
 	})
+	if m.Acked {
+		outer.Del("Reply-To") // each copy has its own
+	}
 	m.UTF8 = m.UTF8 || !isASCII(outer.Bytes())
 	var extra []message.Field
 	if m.Acked {

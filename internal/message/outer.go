@@ -57,6 +57,31 @@ func OuterHeader(original Header, o Outer) Header {
 	return h
 }
 
+// ClearHeader returns the header of a copy in clear: that of the original, with the fields
+// in front and behind that the gateway has added to outer, which OuterHeader returned for
+// it. Where the copy is signed as a whole, it has none of those fields that describe the
+// body, and none of the signatures over it: they are inside.
+func ClearHeader(outer, original Header, signed bool) Header {
+	var h Header
+	if len(outer.Fields) > 0 && CountReceived(outer) > CountReceived(original) {
+		h.Fields = append(h.Fields, outer.Fields[0]) // a Received is always on top
+	}
+	shown := original
+	if signed {
+		shown = OuterHeader(original, Outer{})
+	}
+	for _, f := range shown.Fields {
+		f.Raw = endLine(f.Raw)
+		h.Fields = append(h.Fields, f)
+	}
+	for _, f := range outer.Fields {
+		if !strings.EqualFold(f.Name, "Received") && !original.Has(f.Name) {
+			h.Fields = append(h.Fields, f)
+		}
+	}
+	return h
+}
+
 // hideSubject puts subject where the first Subject of h is, and removes all others. A
 // message that has none gets none: there is nothing to hide.
 func hideSubject(h *Header, subject string) {

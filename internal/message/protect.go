@@ -18,6 +18,7 @@ type Payload struct {
 	Stamp    *Stamp  // nil for none
 	Outer    Header  // as OuterHeader returned it: what is visible outside
 	Extra    []Field // protected fields in place of the original's of the same name
+	Clear    bool    // it will be signed and not encrypted: nothing is hidden, and Outer not used
 	Boundary string  // from the caller's randomness, at most 70 characters (RFC 2046 section 5.1.1)
 	Location *time.Location
 }
@@ -51,20 +52,42 @@ func Protect(p Payload) ([][]byte, error) {
 		}
 	}
 	// RFC 9788 section 2.1: the parameter hp stands in the Content-Type of the payload.
-	head(&b, `Content-Type: multipart/mixed; hp="cipher";`, ` boundary="`+p.Boundary+`"`)
+	hp := "cipher"
+	if p.Clear {
+		hp = "clear"
+	}
+	head(&b, `Content-Type: multipart/mixed; hp="`+hp+`";`, ` boundary="`+p.Boundary+`"`)
 	b.Write(protected.Bytes())
-	b.Write(outside(p.Outer))
+	if !p.Clear {
+		// RFC 9788 section 2.2: what is only signed has no HP-Outer.
+		b.Write(outside(p.Outer))
+	}
 	head(&b, "", delimiter)
 	b.Write(structure.Bytes())
 	head(&b, "")
 	if p.Stamp != nil {
-		head(&behind, "", delimiter, "Content-Type: text/plain; charset=utf-8", "Content-Disposition: inline")
-		writeText(&behind, []byte(p.Stamp.Text(p.Location)))
+		kind, hidden := "Content-Type: text/plain; charset=utf-8", p.legacyDisplay()
+		if hidden != "" {
+			kind += `; hp-legacy-display="1"`
+		}
+		head(&behind, "", delimiter, kind, "Content-Disposition: inline")
+		writeText(&behind, []byte(hidden+p.Stamp.Text(p.Location)))
 		head(&behind, "", delimiter, "Content-Type: "+StampType, `Content-Disposition: attachment; filename="stamp.json"`)
 		writeText(&behind, p.Stamp.JSON())
 	}
 	head(&behind, "", delimiter+"--")
 	return [][]byte{b.Bytes(), p.Body, behind.Bytes()}, nil
+}
+
+// legacyDisplay shows a subject that is hidden outside to programs that know nothing of
+// header protection (RFC 9788, hp-legacy-display); "" where it is not hidden. It stands in front
+// of the stamp for people, because the original's own text stays as it is.
+func (p *Payload) legacyDisplay() string {
+	subject := p.Original.Get("Subject")
+	if p.Clear || subject == "" || subject == p.Outer.Get("Subject") {
+		return ""
+	}
+	return wrap("Subject: ", Plain(DecodeWords(subject))) + crlf
 }
 
 // divide returns the fields that speak of the message, and those that describe its

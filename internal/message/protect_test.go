@@ -181,6 +181,33 @@ Content-Type: multipart/signed; boundary="=_o";
 	}
 }
 
+// TestProtectClear: what is only signed says so, and hides nothing.
+func TestProtectClear(t *testing.T) {
+	p := payload(t)
+	p.Clear = true
+	got, err := protected(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(got, []byte(`hp="clear"`)) || bytes.Contains(got, []byte("HP-Outer")) || bytes.Contains(got, []byte("hp-legacy-display")) {
+		t.Errorf("protected for a signature alone:\n%s", got)
+	}
+}
+
+// TestClearHeader: what the gateway added to the outer header goes with the original's.
+func TestClearHeader(t *testing.T) {
+	original := parse(t, "Received: from there\nSubject: secret\nDKIM-Signature: v=1\nContent-Type: text/plain\n")
+	outer := OuterHeader(original, Outer{Subject: "Message", ID: "m1", Received: "from here"})
+	for signed, want := range map[bool]string{
+		false: "Received: from here\nReceived: from there\nSubject: secret\nDKIM-Signature: v=1\nContent-Type: text/plain\nPostern-Id: m1\n",
+		true:  "Received: from here\nReceived: from there\nSubject: secret\nPostern-Id: m1\n",
+	} {
+		if got := strings.ReplaceAll(string(ClearHeader(outer, original, signed).Bytes()), "\r\n", "\n"); got != want {
+			t.Errorf("signed %v:\n%s\nwant\n%s", signed, got, want)
+		}
+	}
+}
+
 func TestProtectExtra(t *testing.T) {
 	p := payload(t)
 	p.Stamp = nil

@@ -42,6 +42,7 @@ type conn struct {
 	begun  atomic.Int64 // transactions whose turn to write has come
 	ended  atomic.Int64 // transactions whose replies have been read
 	clean  atomic.Bool  // the server has no transaction open, going by the last one
+	deaf   atomic.Bool  // the server loses what is sent right behind content
 	proven atomic.Bool  // the server answers one flight as it should, and did so lately
 
 	berth // guarded by the pool

@@ -15,6 +15,13 @@ import (
 // flight while nobody reads the replies (RFC 2920 section 3.1).
 const maxRecipients = 100
 
+// lostAfter is how long the first answer to a flight is waited for that was sent right
+// behind the content of another message, once that has its answer. Some servers
+// (Courier) throw away what they have read beyond the final dot, although RFC 2920
+// section 3.1 lets a client send it. What they lost holds no content, and goes over
+// another connection.
+const lostAfter = 5 * time.Second
+
 // exchange is one transaction on a connection (RFC 5321 section 3.3). There are three
 // ways to hold it, by what the server offers and has shown:
 //
@@ -39,6 +46,8 @@ type exchange struct {
 	sent     bool  // the server may have all of the content
 	fault    error // why the flight could not be written to its end
 
+	behind  bool   // its flight was written while another's content was not answered
+	heard   bool   // the server answered any of it
 	n       int64  // which exchange of the connection it is, 1 for the first
 	release func() // lets the next one write
 }
@@ -62,7 +71,8 @@ func (c *conn) transaction(l *letter, targets []int) (trouble routing.Outcome) {
 
 	// The server may be in the middle of a transaction: the last one had nobody
 	// accepted, or failed at BDAT (RFC 3030 section 2), or is not answered yet.
-	x.resets = !x.alone() || !x.clean.Load()
+	x.behind = !x.alone()
+	x.resets = x.behind || !x.clean.Load()
 	whole := x.whole()
 	x.fault = x.open(whole)
 	if whole {
@@ -173,12 +183,19 @@ func (x *exchange) hear(phase, _ string) (reply, error) {
 	x.phase = phase
 	if x.fault == nil {
 		x.arm(x.patience(phase))
+		if x.behind && !x.heard && !x.sent {
+			x.arm(min(x.patience(phase), lostAfter))
+		}
 	} else if x.broken() {
 		return reply{}, x.fault
 	} else {
 		x.arm(grace)
 	}
 	rep, err := x.await()
+	if cause := x.cause.Load(); err != nil && !x.heard && x.behind && !x.sent && cause != nil && errors.Is(*cause, errTimeout) {
+		x.deaf.Store(true)
+	}
+	x.heard = x.heard || err == nil
 	if err != nil && x.fault != nil && !errors.As(err, new(*replyError)) {
 		return reply{}, x.fault
 	}

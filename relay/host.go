@@ -309,6 +309,7 @@ func (v *visit) opened(c *conn) {
 		h.dialling--
 		v.dialling = false
 	}
+	c.deaf.Store(v.pool.deaf[v.key])
 	h.conns = append(h.conns, c)
 	h.use(c, v.alone)
 	v.recovered()

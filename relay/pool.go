@@ -30,8 +30,9 @@ const (
 type pool struct {
 	mu      sync.Mutex
 	hosts   map[key]*host
-	sweepAt int  // how many hosts there must be to look for those that can go
-	keeping bool // Run runs
+	sweepAt int          // how many hosts there must be to look for those that can go
+	keeping bool         // Run runs
+	deaf    map[key]bool // servers that lose what is sent right behind content
 	resting sync.WaitGroup
 }
 
@@ -62,7 +63,7 @@ type berth struct {
 // share is how many transactions c takes at once.
 func (c *conn) share() int {
 	switch {
-	case !c.ext.has("PIPELINING"):
+	case !c.ext.has("PIPELINING"), c.deaf.Load():
 		return stepShare
 	case c.ext.has("CHUNKING") && c.proven.Load():
 		return wholeShare
@@ -92,6 +93,9 @@ func (c *Client) Run(ctx context.Context) error {
 	p.resting.Wait()
 	return nil
 }
+
+// maxDeaf is how many deaf servers are remembered; of any more it is found out anew.
+const maxDeaf = 10000
 
 // longAgo is a deadline that ends a Read at once.
 var longAgo = time.Unix(1, 0)
@@ -162,6 +166,12 @@ func (v *visit) alight(c *conn) {
 	p.mu.Lock()
 	c.load--
 	kept := slices.Contains(h.conns, c)
+	if c.deaf.Load() && len(p.deaf) < maxDeaf {
+		if p.deaf == nil {
+			p.deaf = make(map[key]bool)
+		}
+		p.deaf[v.key] = true
+	}
 	switch {
 	case kept && c.broken(), kept && c.load == 0 && !p.keeping:
 		h.drop(c)

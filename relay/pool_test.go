@@ -210,6 +210,50 @@ func TestKept(t *testing.T) {
 	}
 }
 
+// TestDeaf has a server that throws away what it has read beyond the final dot, as
+// Courier does: the next message goes over another connection before long, and none
+// is sent right behind content there any more.
+func TestDeaf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hello := []string{"S: 220 mx.test", "C: EHLO gw.test", "S: 250-mx.test", "S: 250 PIPELINING"}
+		slow := append(slices.Clone(toDATA[:len(toDATA)-1]), "wait 1s", "S: 250 2.0.0 ok")
+		w := newWorld(t)
+		w.scripts["192.0.2.1:25"] = []*mailtest.Script{
+			script(t, slices.Concat(hello, slow, []string{"stall"})...),
+			script(t, slices.Concat(hello, slow, slow, []string{"C: QUIT"})...),
+			script(t, slices.Concat(hello, slow, []string{"C: QUIT"})...),
+		}
+		c := w.client()
+		stop := keep(t, c)
+		send := func(to string) {
+			if o := c.Send(t.Context(), parcel("s@gw.test", "x\r\n", to))[0]; o.Verdict != routing.Sent {
+				t.Errorf("%s: %s (%s)", to, summary(o), o.Text)
+			}
+		}
+		began := time.Now()
+		var both sync.WaitGroup
+		both.Go(func() { send("a@x.test") })
+		time.Sleep(500 * time.Millisecond)
+		both.Go(func() { send("b@x.test") })
+		both.Wait()
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("it took %v to find out", took)
+		}
+		// Neither waits behind the other.
+		both.Go(func() { send("c@x.test") })
+		time.Sleep(500 * time.Millisecond)
+		both.Go(func() { send("d@x.test") })
+		both.Wait()
+		stop()
+		if err := w.wait(); err != nil {
+			t.Error(err)
+		}
+		if len(w.dialled) != 3 {
+			t.Errorf("dialled %q", w.dialled)
+		}
+	})
+}
+
 // TestKeptApart: a connection serves only those with the same server, TLS mode and
 // credentials, and no server found by MX is spoken to over one that was opened
 // because the configuration names its host.

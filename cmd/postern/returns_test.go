@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"postern/internal/mailtest"
+	"postern/routing"
+)
+
+// TestReturnsOfRealServers relays through real mail servers, which cannot deliver what
+// they took and say so in their own way: the delivery fails, for the reason that the
+// last server gave, and its alternate gets the message. What could be delivered, and
+// whose sender asked for a notice, is noted as what they say.
+func TestReturnsOfRealServers(t *testing.T) {
+	t.Parallel()
+	far, back, routes, own := startFar(t), freePort(t), "", map[string]string{}
+	for _, p := range peers {
+		own[p.name] = freePort(t)
+		routes += fmt.Sprintf("%q = \"127.0.0.1:%s\"\n", p.name+".test", own[p.name])
+	}
+	gw := startReturnGateway(t, back, routes)
+	for _, p := range peers {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			needPeer(t, p)
+			p.run(t, own[p.name], far, back)
+			gw := gw.with(t)
+			domain := "@" + p.name + ".test"
+			refused, unwanted := gw.submit("gone"+domain), gw.submit("spam"+domain)
+			taken := gw.submit("here"+domain, "NOTIFY=SUCCESS")
+			gw.bounces(refused, "5.1.1")
+			gw.bounces(unwanted, "5.7.1")
+			gw.until(taken, "word of what was delivered", func(j journey) bool {
+				for _, e := range j.Events {
+					if e.Kind == routing.EventPassedOn || e.Kind == routing.EventConfirmed {
+						return true
+					}
+				}
+				return false
+			})
+		})
+	}
+}
+
+// startFar starts the server at the end, and returns its port.
+func startFar(t *testing.T) string {
+	t.Helper()
+	s := &mailtest.Sink{Hostname: "far.test", Hide: []string{"DSN", "STARTTLS"}, Answer: func(_ context.Context, p mailtest.Phase, tr *mailtest.Transaction) string {
+		to := ""
+		if len(tr.To) > 0 {
+			to = tr.To[len(tr.To)-1].Address
+		}
+		switch {
+		case p == mailtest.OnRcpt && strings.HasPrefix(to, "gone@"):
+			return "550 5.1.1 there is nobody of that name"
+		case p == mailtest.OnDot && strings.HasPrefix(to, "spam@"):
+			return "554 5.7.1 not wanted here"
+		}
+		return ""
+	}}
+	ln := mailtest.Listen(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, ln) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return portOf(t, ln.Addr().String())
+}
+
+// returnGateway is a gateway to which bounces come.
+type returnGateway struct {
+	t      *testing.T
+	config string
+	device string // address
+	log    *output
+}
+
+// startReturnGateway starts a gateway that listens for bounces at port back.
+func startReturnGateway(t *testing.T, back, routes string) *returnGateway {
+	t.Helper()
+	dir := t.TempDir()
+	if err := writeSelfSigned(dir, "localhost", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	g := &returnGateway{t: t, config: filepath.Join(dir, "postern.toml"), log: new(output)}
+	config := fmt.Sprintf(`hostname = "gw.test"
+data = "data"
+local_domains = ["here.test"]
+[tls]
+cert = "cert.pem"
+key = "key.pem"
+[[listen]]
+kind = "inbound"
+address = "127.0.0.1:%s"
+[[listen]]
+kind = "device"
+address = "127.0.0.1:0"
+account = "panel"
+networks = ["127.0.0.0/8"]
+[domains."*"]
+encrypt = "none"
+[relay]
+tls = "none"
+[relay.routes]
+%s[log]
+format = "json"
+`, back, routes)
+	if err := os.WriteFile(g.config, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"panel", "ops"} {
+		g.postern("account", "add", name, "--device", "--address", name+"@here.test", "--generate")
+	}
+	c := exec.Command("postern", "serve", "--config", g.config)
+	c.Stdout, c.Stderr = g.log, g.log
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Process.Signal(os.Interrupt)
+		c.Wait()
+	})
+	waitFor(t, g.log, "listeners", func() bool {
+		for _, m := range listening.FindAllStringSubmatch(g.log.String(), -1) {
+			if m[1] == "device" {
+				g.device = m[2]
+			}
+		}
+		return g.device != "" && greets("127.0.0.1:"+back)
+	})
+	return g
+}
+
+// with is g for a subtest.
+func (g *returnGateway) with(t *testing.T) *returnGateway {
+	return &returnGateway{t: t, config: g.config, device: g.device, log: g.log}
+}
+
+// postern runs a command of the program, and returns what it says.
+func (g *returnGateway) postern(args ...string) string {
+	g.t.Helper()
+	out, err := exec.Command("postern", append(args, "--config", g.config)...).CombinedOutput()
+	if err != nil {
+		g.t.Fatalf("postern %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// submit sends a message to an address, with ops as its alternate, and returns its id.
+func (g *returnGateway) submit(to string, params ...string) string {
+	g.t.Helper()
+	raw := "From: panel@here.test\r\nTo: " + to + "\r\nSubject: Pump 3\r\nPostern-Alternate: ops@here.test\r\n\r\nIt is hot.\r\n"
+	c := &mailtest.Client{Addr: g.device}
+	reply, err := c.Submit(g.t.Context(), "panel@here.test", []string{strings.Join(append([]string{to}, params...), " ")}, []byte(raw))
+	if err != nil {
+		g.t.Fatalf("submit: %s: %v", reply, err)
+	}
+	return strings.Fields(reply)[2]
+}
+
+// until waits for the journey of a message to become as it should be.
+func (g *returnGateway) until(id, what string, is func(journey) bool) {
+	g.t.Helper()
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		var j journey
+		if err := json.Unmarshal([]byte(g.postern("trace", "--json", id)), &j); err != nil {
+			g.t.Fatal(err)
+		}
+		if is(j) {
+			return
+		}
+		if time.Now().After(end) {
+			g.t.Fatalf("no %s:\n%s", what, g.postern("trace", id))
+		}
+	}
+}
+
+// bounces waits until a message has failed with a status, and its alternate has it.
+func (g *returnGateway) bounces(id, status string) {
+	g.t.Helper()
+	g.until(id, "bounce "+status, func(j journey) bool {
+		if len(j.Recipients) != 1 || len(j.Recipients[0].Deliveries) != 2 {
+			return false
+		}
+		first, second := j.Recipients[0].Deliveries[0], j.Recipients[0].Deliveries[1]
+		return first.State.String() == "failed" && second.State.String() == "delivered"
+	})
+	trace := g.postern("trace", id)
+	for _, want := range []string{"BOUNCED: " + status, "alternate 1 takes over"} {
+		if !strings.Contains(trace, want) {
+			g.t.Errorf("the trace lacks %q:\n%s", want, trace)
+		}
+	}
+}

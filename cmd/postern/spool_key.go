@@ -127,9 +127,9 @@ func (a *app) keyRotateSpool() *cobra.Command {
 		Short: "Seal what is stored from now on with a new spool key",
 		Long: `Rotate-spool puts a new key in front of those in keys/spool.key, or in the file that
 keys.spool_from names. It seals all that is stored from then on; the old ones stay, for
-what they have sealed: remove the line of one when nothing that it sealed is kept any
-more. Session keys of messages under way are erased with their last delivery, whichever
-key wrapped them.
+what they have sealed, until "postern key reseal-spool" seals that anew and drops them.
+Session keys of messages under way are erased with their last delivery, whichever key
+wrapped them.
 
 The gateway must not be running: one that does not know the new key could not read what
 it seals. Back the file up again afterwards. A credential is the service manager's to
@@ -139,8 +139,21 @@ write: rotate-spool says so, and what to do.`,
 	}
 }
 
-func (a *app) rotateSpool() error {
+// spoolPlace is where this run has the spool keys.
+func (a *app) spoolPlace() (dataDir, spoolPlace, error) {
 	dir, err := a.directory()
+	place := spoolPlace{dir: dir}
+	if err == nil && (a.dataDir == "" || a.configFile != "") {
+		var c *Config
+		if c, err = a.load(); err == nil {
+			place.from, place.base = c.Keys.SpoolFrom, c.dir
+		}
+	}
+	return dir, place, err
+}
+
+func (a *app) rotateSpool() error {
+	dir, place, err := a.spoolPlace()
 	if err != nil {
 		return err
 	}
@@ -149,14 +162,6 @@ func (a *app) rotateSpool() error {
 		return err
 	}
 	defer unlock()
-	place := spoolPlace{dir: dir}
-	if a.dataDir == "" || a.configFile != "" {
-		c, err := a.load()
-		if err != nil {
-			return err
-		}
-		place.from, place.base = c.Keys.SpoolFrom, c.dir
-	}
 	older, err := place.rotate()
 	if err != nil {
 		return err

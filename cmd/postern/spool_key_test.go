@@ -2,11 +2,17 @@ package main
 
 import (
 	"bytes"
+	"crypto/rand"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"postern/pgp"
+	"postern/routing"
 )
 
 // newPlace returns a place of spool keys beside an empty data directory.
@@ -139,5 +145,71 @@ func TestSpoolKeyWithoutContent(t *testing.T) {
 	}
 	if err := p.make(); err == nil || !strings.Contains(err.Error(), "backup") {
 		t.Errorf("a lost key: %v", err)
+	}
+}
+
+// TestReseal: what one key has sealed is sealed with another, all of it, and then the first
+// opens nothing any more.
+func TestReseal(t *testing.T) {
+	s := newSealing(t)
+	receipt, err := s.submit("bob@dest.test") // view, header and session key
+	if err != nil {
+		t.Fatal(err)
+	}
+	mails := map[string]int{"small": 1000, "large": 200 << 10}
+	for name, size := range mails {
+		sealed, err := s.spool.Wrap(routing.SealedMail+"alice", bytes.Repeat([]byte(name[:1]), size))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.db.Deposit(t.Context(), &routing.Deposit{Account: "alice", Size: int64(size), Sealed: sealed}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := s.delivery(receipt.ID)
+	evidence, err := s.spool.Wrap(routing.SealedEvidence+strconv.FormatInt(int64(d.ID), 10), []byte("report"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.db.Apply(t.Context(), d.ID, routing.Event{Kind: routing.EventDelayed, Attempt: 1, By: "remote", Evidence: evidence}); err != nil {
+		t.Fatal(err)
+	}
+
+	key, err := pgp.GenerateSpoolKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh, err := pgp.NewSpool(rand.Reader, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := s.db.Reseal(t.Context(), func(context string, sealed []byte) ([]byte, error) {
+		plain, err := s.spool.Unwrap(context, sealed)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", context, err)
+		}
+		return fresh.Wrap(context, plain)
+	})
+	if err != nil || n != 6 {
+		t.Errorf("%d values sealed anew, want 6: %v", n, err)
+	}
+	left, err := s.db.Reseal(t.Context(), func(context string, sealed []byte) ([]byte, error) {
+		if !fresh.Current(sealed) {
+			t.Errorf("%s is sealed with the old key", context)
+		}
+		_, err := fresh.Unwrap(context, sealed)
+		return nil, err
+	})
+	if err != nil || left != 0 {
+		t.Errorf("the second time: %d, %v", left, err)
+	}
+	// The old key opens nothing of what is left on disk, its session keys first of all.
+	deadline := time.Now().Add(10 * time.Second)
+	for s.readable(receipt.ID) > 0 && time.Now().Before(deadline) {
+		s.clock.add(time.Second)
+		time.Sleep(20 * time.Millisecond)
+	}
+	if n := s.readable(receipt.ID); n > 0 {
+		t.Errorf("the old key opens %d session keys on disk", n)
 	}
 }

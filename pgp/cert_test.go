@@ -382,17 +382,31 @@ func FuzzParseCerts(f *testing.F) {
 	})
 }
 
-// FuzzCopyCert uses hostile octets as a certificate, without reading them first.
+// FuzzCopyCert uses hostile octets as a certificate, without reading them first: what it
+// says to read decides the form at sealing, and whether a copy is encrypted anew.
 func FuzzCopyCert(f *testing.F) {
-	f.Add(keyOf(f, "a").public)
-	f.Add(keyOf(f, "rsa-3072").public)
+	for _, kind := range []string{"a", "p256", "v6-gcm", "v6-ocb", "v4-ocb128", "curve448-v6"} {
+		f.Add(keyOf(f, kind).public)
+	}
 	s := newSealer(f)
-	data, wrapped := s.mustSeal(f, "id", []byte("hello"))
+	old, oldKey := s.mustSeal(f, "id", []byte("hello"))
+	newer, newerKey, err := s.Seal("id", nil, []byte("hello"))
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, cert []byte) {
-		_, body, err := s.copyParts("id", data, wrapped, "a@example.org", [][]byte{cert}, noon)
-		var none *NoKeyError
-		if err != nil && (!errors.As(err, &none) || body != nil) {
-			t.Errorf("%v", err)
+		if _, _, err := s.Seal("id", [][][]byte{{cert}}, []byte("hello")); err != nil {
+			t.Errorf("seal: %v", err)
+		}
+		for _, sealed := range [][2][]byte{{old, oldKey}, {newer, newerKey}} {
+			_, body, err := s.copyParts("id", sealed[0], sealed[1], "a@example.org", [][]byte{cert}, noon)
+			var none *NoKeyError
+			if err != nil && (!errors.As(err, &none) || body != nil) {
+				t.Errorf("%v", err)
+			}
+			if err == nil {
+				checkOneKeyPacket(t, body)
+			}
 		}
 	})
 }

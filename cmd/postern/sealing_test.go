@@ -176,6 +176,21 @@ func (s *sealing) secret(address string, life time.Duration) []byte {
 	return b.Bytes()
 }
 
+// newer makes a certificate whose owner reads SEIPD version 2.
+func (s *sealing) newer(address string) []byte {
+	s.t.Helper()
+	e, err := openpgp.NewEntity("", "", address, &packet.Config{Rand: rand.Reader, Time: s.clock.Now, Algorithm: packet.PubKeyAlgoEd25519, V6Keys: true,
+		AEADConfig: &packet.AEADConfig{DefaultMode: packet.AEADModeGCM}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := e.Serialize(&b); err != nil {
+		s.t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
 // file puts a key on file for an address.
 func (s *sealing) file(address string, life time.Duration) {
 	s.t.Helper()
@@ -339,12 +354,21 @@ func TestSealingFaults(t *testing.T) {
 				s.t.Fatal(err)
 			}
 		}, nil, routing.Failed, 0},
+		{"a key that reads another form since", func(s *sealing) {
+			// What is on its way was sealed as version 2, for a key that read it.
+			s.file(bob, 0)
+			s.random.failFrom(3)
+		}, func(s *sealing) { s.random.failFrom(0) }, routing.Queued, routing.Relayed},
 		{"a malformed key", func(s *sealing) { s.runner.Keys = certs{{0x99, 0x00, 0x04, 4, 0, 0, 0}} }, nil, routing.Failed, 0},
 		{"keys of broken packets", func(s *sealing) { s.runner.Keys = certs{nil, {}, {0xC6}, bytes.Repeat([]byte{0xC6, 0xFF}, 99)} }, nil, routing.Failed, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := newSealing(t)
-			s.file(bob, 24*time.Hour)
+			if strings.Contains(test.name, "another form") {
+				s.gate.Filed = certs{s.newer(bob)}
+			} else {
+				s.file(bob, 24*time.Hour)
+			}
 			receipt, err := s.submit(bob)
 			if err != nil {
 				t.Fatal(err)

@@ -8,12 +8,19 @@ import (
 
 // digest is what lists of mail show of a message, as the octets that FETCH answers with.
 // It is kept, sealed, beside the message: to open it costs a tenth of opening a message
-// and taking that apart.
+// and taking that apart. Of a status entry it is only remembered, and body, structure
+// and size are not there before somebody asked.
 type digest struct {
 	envelope  []byte
 	body      []byte // BODY
 	structure []byte // BODYSTRUCTURE
 	header    []byte // with the empty line that ends it; nil where it is large
+	size      uint32 // of an entry
+}
+
+// octets is about what it takes to remember d.
+func (d *digest) octets() int {
+	return len(d.envelope) + len(d.body) + len(d.structure) + len(d.header) + 200
 }
 
 const (

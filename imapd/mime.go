@@ -140,18 +140,7 @@ func splitHeader(raw []byte) (header, body []byte) {
 func fields(header []byte) func(yield func(name string, field []byte) bool) {
 	return func(yield func(string, []byte) bool) {
 		for len(header) > 0 {
-			n := 0
-			for {
-				i := bytes.IndexByte(header[n:], '\n')
-				if i < 0 {
-					n = len(header)
-					break
-				}
-				n += i + 1
-				if n == len(header) || header[n] != ' ' && header[n] != '\t' {
-					break
-				}
-			}
+			n := fieldLen(header)
 			field := header[:n]
 			header = header[n:]
 			if len(bytes.TrimRight(field, "\r\n")) == 0 {
@@ -164,6 +153,20 @@ func fields(header []byte) func(yield func(name string, field []byte) bool) {
 			if !yield(name, field) {
 				return
 			}
+		}
+	}
+}
+
+// fieldLen is the length of the field that a header begins with, with what continues it.
+func fieldLen(header []byte) int {
+	for n := 0; ; {
+		i := bytes.IndexByte(header[n:], '\n')
+		if i < 0 {
+			return len(header)
+		}
+		n += i + 1
+		if n == len(header) || header[n] != ' ' && header[n] != '\t' {
+			return n
 		}
 	}
 }

@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"github.com/emersion/go-imap/v2"
@@ -86,18 +87,49 @@ func filterHeader(header []byte, only, not []string) []byte {
 	if len(only) == 0 && len(not) == 0 {
 		return header
 	}
-	named := make(map[string]bool, len(only)+len(not))
-	for _, name := range append(only[:len(only):len(only)], not...) {
-		named[strings.ToLower(name)] = true
-	}
-	var out bytes.Buffer
-	for name, field := range fields(header) {
-		if named[strings.ToLower(name)] == (len(only) > 0) {
-			out.Write(field)
+	named := fieldNamer(append(only[:len(only):len(only)], not...))
+	out := make([]byte, 0, min(len(header), 1024)+2)
+	for len(header) > 0 {
+		n := fieldLen(header)
+		field := header[:n]
+		header = header[n:]
+		if len(bytes.TrimRight(field, "\r\n")) == 0 {
+			break // the empty line
+		}
+		if named(field) == (len(only) > 0) {
+			out = append(out, field...)
 		}
 	}
-	out.WriteString("\r\n")
-	return out.Bytes()
+	return append(out, "\r\n"...)
+}
+
+// fieldNamer returns what tells whether a field has one of some names: the few that mail
+// programs ask for are compared one by one, and more than that are looked up, so that
+// many names and many fields do not multiply.
+func fieldNamer(names []string) func(field []byte) bool {
+	const few = 20
+	if len(names) <= few {
+		return func(field []byte) bool {
+			return slices.ContainsFunc(names, func(name string) bool { return isNamed(field, name) })
+		}
+	}
+	set := make(map[string]bool, len(names))
+	for _, name := range names {
+		set[strings.ToLower(name)] = true
+	}
+	return func(field []byte) bool {
+		name, _, _ := bytes.Cut(field, []byte{':'})
+		return set[strings.ToLower(string(bytes.TrimRight(name, " \t")))]
+	}
+}
+
+// isNamed reports whether a field has that name.
+func isNamed(field []byte, name string) bool {
+	if len(field) <= len(name) || name == "" || !strings.EqualFold(string(field[:len(name)]), name) {
+		return false
+	}
+	rest := bytes.TrimLeft(field[len(name):], " \t")
+	return len(rest) > 0 && rest[0] == ':'
 }
 
 // partial cuts <offset.size> out of b (RFC 3501 section 6.4.5).

@@ -47,6 +47,8 @@ type Server struct {
 	looks    map[int64]*look      // by mailbox: the last reading that was begun or waits
 	slots    chan struct{}        // see searchSlot
 	appends  *semaphore.Weighted  // see appendBudget
+
+	recall recall
 }
 
 // Limits bound what clients may ask for. A zero field takes the default beside it.

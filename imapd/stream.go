@@ -46,7 +46,8 @@ type stream struct {
 	seen    map[int]bool // the lines that this FETCH marked as seen
 	ctx     context.Context
 	need    need
-	header  bool // a digest without header does not do
+
+	header, structure bool // a digest without does not do
 }
 
 // piece is the answer for one batch.
@@ -72,11 +73,9 @@ func (s *session) streams(options *imap.FetchOptions) bool {
 
 func (s *session) newStream(sel *selection, options *imap.FetchOptions, seen map[int]bool) *stream {
 	st := &stream{session: s, sel: sel, options: options, seen: seen}
-	if options.Envelope || options.BodyStructure != nil && !sel.isStatus() {
+	st.structure = options.BodyStructure != nil
+	if options.Envelope || st.structure {
 		st.need = needDigest
-	}
-	if options.BodyStructure != nil && sel.isStatus() {
-		st.need = needWhole
 	}
 	for _, item := range options.BodySection {
 		if len(item.Part) > 0 || item.Specifier != imap.PartSpecifierHeader {
@@ -265,7 +264,7 @@ func (st *stream) appendResponse(b []byte, i int, names []imap.Flag, m *opened) 
 	}
 	if o.RFC822Size {
 		if l.size == 0 && m != nil {
-			l.size = uint32(len(m.whole())) // of an entry; it never changes
+			l.size = m.size() // of an entry; it never changes
 		}
 		b = strconv.AppendUint(append(b, "RFC822.SIZE "...), uint64(l.size), 10)
 		b = append(b, ' ')
@@ -291,39 +290,112 @@ func (st *stream) appendResponse(b []byte, i int, names []imap.Flag, m *opened) 
 // open reads what is needed of a batch of messages, in the order of lines; nil for one
 // that has gone, and nil for all where the lines themselves will do.
 func (st *stream) open(lines []int) (messages []*opened, made []routing.Mail, err error) {
-	n := st.need
-	if st.options.RFC822Size && st.sel.isStatus() && slices.ContainsFunc(lines, func(i int) bool { return st.sel.snapshot.lines[i].size == 0 }) {
-		n = needWhole
-	}
-	if n == needLine {
+	sizes := st.options.RFC822Size && st.sel.isStatus() && slices.ContainsFunc(lines, func(i int) bool { return st.sel.snapshot.lines[i].size == 0 })
+	if st.need == needLine && !sizes {
 		return nil, nil, nil
 	}
+	messages = make([]*opened, len(lines))
 	uids := make([]uint32, len(lines))
 	for k, i := range lines {
 		uids[k] = st.sel.snapshot.lines[i].uid
 	}
-	messages = make([]*opened, len(lines))
-	switch {
-	case st.sel.isStatus():
-		err = st.openEntries(n, uids, messages)
-	case n == needWhole:
-		err = st.openMails(uids, func(k int, raw []byte, _ int64) error {
+	if st.need == needWhole {
+		if st.sel.isStatus() {
+			return messages, nil, st.openEntries(st.session.server.Status.Entries, uids, messages)
+		}
+		return messages, nil, st.openMails(uids, func(k int, raw []byte, _ int64) error {
 			messages[k] = &opened{uid: uids[k], raw: raw}
 			return nil
 		})
-	default:
-		made, err = st.openDigests(lines, uids, messages)
 	}
-	return messages, made, err
+	recall, mailbox := &st.session.server.recall, st.sel.mailbox.ID
+	recall.get(mailbox, uids, messages, func(d *digest) bool {
+		return (!st.header || d.header != nil) && (!st.structure || d.structure != nil) && (!sizes || d.size != 0)
+	})
+	absent := rest{lines: lines, uids: uids}.without(messages)
+	if len(absent.uids) == 0 {
+		return messages, nil, nil
+	}
+	switch {
+	case !st.sel.isStatus():
+		made, err = st.openDigests(absent.lines, absent.uids, absent.messages)
+	case sizes || st.structure:
+		err = st.openEntries(st.session.server.Status.Entries, absent.uids, absent.messages)
+		each(absent.messages, (*opened).digestWhole)
+	default:
+		err = st.openEntries(st.session.server.Status.Heads, absent.uids, absent.messages)
+		each(absent.messages, (*opened).digestHead)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	recall.put(mailbox, absent.messages)
+	absent.back(messages)
+	return messages, made, nil
+}
+
+// rest is what is left of a batch to be read.
+type rest struct {
+	lines    []int
+	uids     []uint32
+	messages []*opened
+}
+
+// without returns those of r of which there is nothing in known.
+func (r rest) without(known []*opened) rest {
+	var some rest
+	for k, m := range known {
+		if m == nil {
+			some.lines, some.uids = append(some.lines, r.lines[k]), append(some.uids, r.uids[k])
+		}
+	}
+	some.messages = make([]*opened, len(some.uids))
+	return some
+}
+
+// back puts the messages of r where there is nothing in known.
+func (r rest) back(known []*opened) {
+	for k, m := range known {
+		if m == nil {
+			known[k], r.messages = r.messages[0], r.messages[1:]
+		}
+	}
+}
+
+func each(messages []*opened, do func(*opened)) {
+	for _, m := range messages {
+		if m != nil {
+			do(m)
+		}
+	}
+}
+
+// digestWhole makes the digest of an entry, and lets go of the rest.
+func (o *opened) digestWhole() {
+	raw := o.whole()
+	d := newDigest(raw)
+	header, _ := splitHeader(raw)
+	d.header, d.size = slices.Clone(header), uint32(len(raw))
+	*o = opened{uid: o.uid, digest: &d}
+}
+
+// digestHead makes as much of the digest of an entry as its header tells.
+func (o *opened) digestHead() {
+	header := o.head()
+	d := digest{envelope: appendEnvelope(nil, envelope(header)), header: header}
+	*o = opened{uid: o.uid, digest: &d}
+}
+
+// size is how large the message is; of an entry alone it is asked for.
+func (o *opened) size() uint32 {
+	if o.digest != nil {
+		return o.digest.size
+	}
+	return uint32(len(o.whole()))
 }
 
 // openEntries fills in messages with status entries.
-func (st *stream) openEntries(n need, uids []uint32, messages []*opened) error {
-	s := st.session
-	fetch := s.server.Status.Heads
-	if n == needWhole {
-		fetch = s.server.Status.Entries
-	}
+func (st *stream) openEntries(fetch func(context.Context, routing.Mailbox, []uint32) ([]routing.Entry, error), uids []uint32, messages []*opened) error {
 	entries, err := fetch(st.ctx, st.sel.mailbox, uids)
 	if err != nil {
 		return err
@@ -333,7 +405,7 @@ func (st *stream) openEntries(n need, uids []uint32, messages []*opened) error {
 		for uids[k] != entries[e].UID {
 			k++
 		}
-		if messages[k], err = s.unfold(&entries[e]); err != nil {
+		if messages[k], err = st.session.unfold(&entries[e]); err != nil {
 			return err
 		}
 	}

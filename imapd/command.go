@@ -193,7 +193,8 @@ func (s *session) finishMoves(sel *selection, lines []int) error {
 		if err := s.command(sel, []int{i}, to); err != nil {
 			return err
 		}
-		l.flags |= routing.FlagDeleted | gone
+		l.flags |= routing.FlagDeleted
+		sel.snapshot.lose(i)
 	}
 	return nil
 }

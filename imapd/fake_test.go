@@ -28,6 +28,7 @@ type fake struct {
 	logins   int   // how often a password was looked at
 	broken   error // what every port fails with
 	watchers map[*fakeWatch]struct{}
+	told     [][]routing.Item // by News, for the next
 }
 
 type fakeAccount struct {
@@ -343,15 +344,40 @@ func (f *fake) Tell(_ context.Context, m routing.Mailbox, next uint32) error {
 	return err
 }
 
-// Items implements Messages.
-func (f *fake) Items(_ context.Context, m routing.Mailbox) ([]routing.Item, error) {
+// News implements Messages. It knows what it has told before, and tells what is
+// different now; of every seventh look it has forgotten that.
+func (f *fake) News(_ context.Context, m routing.Mailbox, mark int64, last uint32, each func(*routing.Item)) (routing.News, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	b, err := f.find(m)
 	if err != nil {
-		return nil, err
+		return routing.News{}, err
 	}
-	return f.items(b), nil
+	items := f.items(b)
+	f.told = append(f.told, items)
+	n := routing.News{Mark: int64(len(f.told)), Whole: mark == 0 || mark%7 == 0}
+	before := make(map[uint32]routing.Item)
+	if !n.Whole {
+		for _, it := range f.told[mark-1] {
+			before[it.UID] = it
+		}
+	}
+	for _, it := range items {
+		old, was := before[it.UID]
+		delete(before, it.UID)
+		changed := was && (it.Flags != old.Flags || !slices.Equal(it.Keywords, old.Keywords))
+		if changed {
+			n.Touched = append(n.Touched, it.UID)
+		}
+		if n.Whole || changed || it.UID > last {
+			each(&it)
+		}
+	}
+	if !n.Whole {
+		n.Touched = append(n.Touched, slices.Collect(maps.Keys(before))...)
+		slices.Sort(n.Touched)
+	}
+	return n, nil
 }
 
 // Load implements Messages.

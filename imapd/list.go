@@ -169,18 +169,18 @@ func (s *session) statusData(m routing.Mailbox, options *imap.StatusOptions) (*i
 	if !options.NumRecent && !options.NumDeleted && !options.DeletedStorage {
 		return data, nil
 	}
-	items, err := s.server.items(s.ctx, m)
+	found, err := s.server.look(s.ctx, m, 0, 0)
 	if err != nil {
 		return nil, err
 	}
 	first := s.server.firstTold(m, m.UIDNext, false)
-	for i := range items {
-		if items[i].UID >= first {
+	for _, l := range found.lines {
+		if l.uid >= first {
 			*data.NumRecent++
 		}
-		if items[i].Flags&routing.FlagDeleted != 0 {
+		if l.flags&routing.FlagDeleted != 0 {
 			*data.NumDeleted++
-			*data.DeletedStorage += items[i].Size
+			*data.DeletedStorage += int64(l.size)
 		}
 	}
 	return data, nil

@@ -3,6 +3,7 @@ package imapd
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"postern/routing"
 )
@@ -13,19 +14,38 @@ import (
 type look struct {
 	after *look         // that has to end first; nil for none
 	begun bool          // whoever comes now has to have the next one
-	ended chan struct{} // closed when items and err are there
-	items []routing.Item
+	ended chan struct{} // closed when news and err are there
+	news  *news
 	err   error
 }
 
-// items returns a mailbox as it is now or later. Of one mailbox at most one reading
-// is under way, and one more waits.
-func (s *Server) items(ctx context.Context, m routing.Mailbox) ([]routing.Item, error) {
+// standing is what sessions have in common who may share a look: a mailbox, and how much
+// they know of it.
+type standing struct {
+	mailbox int64
+	mark    int64  // see Messages.News
+	last    uint32 // likewise
+}
+
+// news is what a look found. It is changed by nobody.
+type news struct {
+	whole    bool   // lines are all there is
+	lines    []line // what came or was touched, by UID
+	keywords map[uint32][]string
+	touched  []uint32 // what is not among lines has gone
+	mark     int64
+}
+
+// look returns what has become of a mailbox, now or later, since what is known of it.
+// Of one mailbox at most one reading is under way, and one more waits, for all who know
+// the same.
+func (s *Server) look(ctx context.Context, m routing.Mailbox, mark int64, last uint32) (*news, error) {
+	v := standing{m.ID, mark, last}
 	for {
-		l, mine := s.join(m.ID)
+		l, mine := s.join(v)
 		if mine {
-			s.perform(ctx, l, m)
-			return l.items, l.err
+			s.perform(ctx, l, m, v)
+			return l.news, l.err
 		}
 		select {
 		case <-l.ended:
@@ -34,30 +54,30 @@ func (s *Server) items(ctx context.Context, m routing.Mailbox) ([]routing.Item, 
 		}
 		// The session that read may have ended; this one has not.
 		if l.err == nil || ctx.Err() != nil || !errors.Is(l.err, context.Canceled) {
-			return l.items, l.err
+			return l.news, l.err
 		}
 	}
 }
 
-// join finds the look at a mailbox that has not begun, or makes one, which is then
+// join finds the look that has not begun, or makes one, which is then
 // the caller's to perform.
-func (s *Server) join(mailbox int64) (l *look, mine bool) {
+func (s *Server) join(v standing) (l *look, mine bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	last := s.looks[mailbox]
+	last := s.looks[v]
 	if last != nil && !last.begun {
 		return last, false
 	}
 	if s.looks == nil {
-		s.looks = make(map[int64]*look)
+		s.looks = make(map[standing]*look)
 	}
 	l = &look{after: last, ended: make(chan struct{})}
-	s.looks[mailbox] = l
+	s.looks[v] = l
 	return l, true
 }
 
 // perform waits for the look before this one, and reads.
-func (s *Server) perform(ctx context.Context, l *look, m routing.Mailbox) {
+func (s *Server) perform(ctx context.Context, l *look, m routing.Mailbox, v standing) {
 	defer close(l.ended)
 	if l.after != nil {
 		select {
@@ -69,11 +89,41 @@ func (s *Server) perform(ctx context.Context, l *look, m routing.Mailbox) {
 	l.begun, l.after = true, nil
 	s.mu.Unlock()
 	if l.err = ctx.Err(); l.err == nil {
-		l.items, l.err = s.Messages.Items(ctx, m)
+		l.news, l.err = s.read(ctx, m, v)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.looks[m.ID] == l {
-		delete(s.looks, m.ID)
+	if s.looks[v] == l {
+		delete(s.looks, v)
 	}
+}
+
+// read asks the store.
+func (s *Server) read(ctx context.Context, m routing.Mailbox, v standing) (*news, error) {
+	n := &news{}
+	// Gathered in pieces: to grow one slice to a million would leave as much again.
+	const piece = 1 << 16
+	var full [][]line
+	var some []line
+	told, err := s.Messages.News(ctx, m, v.mark, v.last, func(it *routing.Item) {
+		if len(some) == piece {
+			full, some = append(full, some), make([]line, 0, piece)
+		}
+		some = append(some, newLine(it))
+		if len(it.Keywords) > 0 {
+			if n.keywords == nil {
+				n.keywords = make(map[uint32][]string)
+			}
+			n.keywords[it.UID] = it.Keywords
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.lines = some
+	if len(full) > 0 {
+		n.lines = slices.Concat(append(full, some)...)
+	}
+	n.whole, n.touched, n.mark = told.Whole, told.Touched, told.Mark
+	return n, nil
 }

@@ -18,13 +18,14 @@ type slowMessages struct {
 	reads atomic.Uint32
 }
 
-func (s *slowMessages) Items(ctx context.Context, _ routing.Mailbox) ([]routing.Item, error) {
+func (s *slowMessages) News(ctx context.Context, _ routing.Mailbox, _ int64, _ uint32, each func(*routing.Item)) (routing.News, error) {
 	n := s.reads.Add(1)
 	select {
 	case <-time.After(time.Second):
-		return []routing.Item{{UID: n}}, nil
+		each(&routing.Item{UID: n})
+		return routing.News{Whole: true, Mark: 1}, nil
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return routing.News{}, ctx.Err()
 	}
 }
 
@@ -35,9 +36,9 @@ func TestLooks(t *testing.T) {
 		slow := &slowMessages{}
 		s := &Server{Messages: slow}
 		read := func(ctx context.Context, id int64, want uint32, wantErr error) {
-			items, err := s.items(ctx, routing.Mailbox{ID: id})
-			if !errors.Is(err, wantErr) || wantErr == nil && items[0].UID != want {
-				t.Errorf("mailbox %d: %v, %v; want reading %d, %v", id, items, err, want, wantErr)
+			n, err := s.look(ctx, routing.Mailbox{ID: id}, 0, 0)
+			if !errors.Is(err, wantErr) || wantErr == nil && n.lines[0].uid != want {
+				t.Errorf("mailbox %d: %v, %v; want reading %d, %v", id, n, err, want, wantErr)
 			}
 		}
 		var all sync.WaitGroup

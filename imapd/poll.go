@@ -107,14 +107,17 @@ func (s *session) poll(w *imapserver.UpdateWriter, expunge bool) error {
 	if !sel.dirty {
 		return nil
 	}
-	items, err := s.server.items(s.ctx, sel.mailbox)
-	if err != nil && !errors.Is(err, routing.ErrNotFound) {
+	n, err := s.server.look(s.ctx, sel.mailbox, sel.snapshot.mark, sel.snapshot.next()-1)
+	if errors.Is(err, routing.ErrNotFound) {
+		n, err = &news{whole: true}, nil // a deleted mailbox has no messages
+	}
+	if err != nil {
 		// The command itself has succeeded, and the next one looks again.
 		_ = s.fail("look for changes", err)
 		return nil
 	}
-	c := sel.snapshot.update(items, expunge) // a deleted mailbox has no messages
-	sel.dirty = !expunge && sel.snapshot.missing() > 0
+	c := sel.snapshot.update(n, expunge)
+	sel.dirty = sel.snapshot.missing > 0
 	return s.tell(w, sel, c)
 }
 

@@ -41,8 +41,12 @@ type Subscriptions interface {
 
 // Messages keeps the messages of ordinary mailboxes and the flags of all.
 type Messages interface {
-	// Items returns the mailbox as it is now, by ascending UID: status folders too.
-	Items(ctx context.Context, m routing.Mailbox) ([]routing.Item, error)
+	// News tells what has become of a mailbox, a status folder too, since a look
+	// that ended with mark; 0 for none. It calls each for every message that came,
+	// which is what has a larger UID than last, or that may have other flags, by
+	// ascending UID; or, where too much has happened, for all. The item is only
+	// lent, and each must not wait for anything.
+	News(ctx context.Context, m routing.Mailbox, mark int64, last uint32, each func(*routing.Item)) (routing.News, error)
 	// Load returns a message of an ordinary mailbox, sealed by the spool key;
 	// routing.ErrNotFound where it has gone.
 	Load(ctx context.Context, m routing.Mailbox, uid uint32) (sealed []byte, err error)

@@ -186,8 +186,12 @@ func TestQuery(t *testing.T) {
 	searched(f)
 	s := &session{server: &Server{Messages: f, Vault: f}, account: "alice", ctx: context.Background(), guard: &guard{limits: Limits{Search: time.Minute}}, log: nil}
 	m := f.named("alice", inbox).Mailbox
-	items, _ := f.Items(s.ctx, m)
-	s.selected = &selection{mailbox: m, snapshot: newSnapshot(items)}
+	items := f.items(f.named("alice", inbox))
+	found, err := s.server.look(s.ctx, m, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.selected = &selection{mailbox: m, snapshot: newSnapshot(found)}
 	flags := []imap.Flag{imap.FlagSeen, imap.FlagFlagged, imap.FlagDeleted, "work", "Urgent"}
 	var criteria func(t *rapid.T, depth int) imap.SearchCriteria
 	criteria = func(t *rapid.T, depth int) imap.SearchCriteria {

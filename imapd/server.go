@@ -44,7 +44,7 @@ type Server struct {
 	waiting  map[netip.Prefix]int // of them those that have not logged in
 	sessions map[string]int       // of them those of an account
 	told     map[int64]uint32     // by mailbox: the first UID that no session was told of
-	looks    map[int64]*look      // by mailbox: the last reading that was begun or waits
+	looks    map[standing]*look   // the last reading that was begun or waits
 	slots    chan struct{}        // see searchSlot
 	appends  *semaphore.Weighted  // see appendBudget
 

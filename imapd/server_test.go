@@ -80,23 +80,23 @@ func TestServeGrace(t *testing.T) {
 	}
 }
 
-// slowStore waits before Items.
+// slowStore waits before News.
 type slowStore struct {
 	Messages
 	gate           chan struct{}
 	armed, waiting atomic.Bool
 }
 
-func (s *slowStore) Items(ctx context.Context, m routing.Mailbox) ([]routing.Item, error) {
+func (s *slowStore) News(ctx context.Context, m routing.Mailbox, mark int64, last uint32, each func(*routing.Item)) (routing.News, error) {
 	if s.armed.Load() {
 		s.waiting.Store(true)
 		select {
 		case <-s.gate:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return routing.News{}, ctx.Err()
 		}
 	}
-	return s.Messages.Items(ctx, m)
+	return s.Messages.News(ctx, m, mark, last, each)
 }
 
 // TestPanic has a port panic: one connection ends, and the server goes on.

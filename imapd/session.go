@@ -126,12 +126,12 @@ func (s *session) Select(name string, options *imap.SelectOptions) (*imap.Select
 	if err != nil {
 		return nil, s.fail("select", err)
 	}
-	items, err := s.server.items(s.ctx, m)
+	found, err := s.server.look(s.ctx, m, 0, 0)
 	if err != nil {
 		return nil, s.fail("select", err)
 	}
 	sel := &selection{
-		mailbox: m, readOnly: options.ReadOnly, rev2: s.guard.rev2, snapshot: newSnapshot(items), keywords: make(map[string]bool),
+		mailbox: m, readOnly: options.ReadOnly, rev2: s.guard.rev2, snapshot: newSnapshot(found), keywords: make(map[string]bool),
 	}
 	sel.mailbox.UIDNext = max(m.UIDNext, sel.snapshot.next())
 	sel.arrived(s.server)

@@ -128,9 +128,9 @@ func (w *witness) Mailboxes(ctx context.Context, account string) ([]routing.Mail
 	return w.fake.Mailboxes(ctx, account)
 }
 
-func (w *witness) Items(ctx context.Context, m routing.Mailbox) ([]routing.Item, error) {
-	w.see(m.Account, "items")
-	return w.fake.Items(ctx, m)
+func (w *witness) News(ctx context.Context, m routing.Mailbox, mark int64, last uint32, each func(*routing.Item)) (routing.News, error) {
+	w.see(m.Account, "news")
+	return w.fake.News(ctx, m, mark, last, each)
 }
 
 func (w *witness) Entries(ctx context.Context, m routing.Mailbox, uids []uint32) ([]routing.Entry, error) {

@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -29,6 +30,8 @@ func (l *line) when() time.Time { return time.Unix(int64(l.date), 0) }
 type snapshot struct {
 	lines    []line
 	keywords map[uint32][]string // by UID, of the few messages that have any
+	mark     int64               // where the next look at the store begins
+	missing  int                 // how many are gone
 }
 
 func newLine(it *routing.Item) line {
@@ -40,13 +43,8 @@ func newLine(it *routing.Item) line {
 	}
 }
 
-func newSnapshot(items []routing.Item) snapshot {
-	s := snapshot{lines: make([]line, len(items))}
-	for i := range items {
-		s.lines[i] = newLine(&items[i])
-		s.setKeywords(items[i].UID, items[i].Keywords)
-	}
-	return s
+func newSnapshot(n *news) snapshot {
+	return snapshot{lines: slices.Clone(n.lines), keywords: maps.Clone(n.keywords), mark: n.mark}
 }
 
 func (s *snapshot) setKeywords(uid uint32, keywords []string) {
@@ -62,10 +60,10 @@ func (s *snapshot) setKeywords(uid uint32, keywords []string) {
 
 // find returns the index of a UID.
 func (s *snapshot) find(uid uint32) (int, bool) {
-	return slices.BinarySearchFunc(s.lines, uid, func(l line, uid uint32) int {
-		return int(int64(l.uid) - int64(uid))
-	})
+	return slices.BinarySearchFunc(s.lines, uid, byUID)
 }
+
+func byUID(l line, uid uint32) int { return int(int64(l.uid) - int64(uid)) }
 
 // flagNames are the names of the flags of line i.
 func (s *snapshot) flagNames(dst []imap.Flag, i int) []imap.Flag {
@@ -91,47 +89,120 @@ type changes struct {
 	flagged  []int    // indices of the messages with other flags, after the above
 }
 
-// update makes s what items say, and returns how to tell it. Without expunge,
-// messages that have gone keep their places.
-func (s *snapshot) update(items []routing.Item, expunge bool) changes {
-	var c changes
-	old, n := s.lines, 0
-	merged := make([]line, 0, max(len(items), len(old)))
-	for i := range old {
-		for n < len(items) && items[n].UID < old[i].uid {
-			n++ // an earlier UID that was not there cannot come: the store would be at fault
+// update makes s what was found, and returns how to tell it. Without expunge, messages
+// that have gone keep their places.
+func (s *snapshot) update(n *news, expunge bool) changes {
+	s.mark = n.mark
+	c := changes{first: len(s.lines)}
+	have := len(s.lines)
+	if n.whole {
+		s.compare(n, &c)
+	} else {
+		s.revise(n, &c)
+	}
+	old, _ := slices.BinarySearchFunc(n.lines, s.next(), byUID)
+	if came := n.lines[old:]; len(came) > 0 {
+		c.exists = true
+		s.add(came)
+		for i := range came {
+			s.setKeywords(came[i].uid, n.keywords[came[i].uid])
 		}
-		if n == len(items) || items[n].UID != old[i].uid {
-			if expunge {
-				c.expunged = append(c.expunged, uint32(i+1))
-				delete(s.keywords, old[i].uid)
-			} else {
-				old[i].flags |= gone
-				merged = append(merged, old[i])
-			}
+	}
+	if expunge && s.missing > 0 {
+		s.expunge(have, &c)
+	}
+	return c
+}
+
+// add appends lines, with little room for more: there may be a million, in each of many
+// sessions.
+func (s *snapshot) add(came []line) {
+	if n := len(s.lines) + len(came); n > cap(s.lines) {
+		grown := make([]line, len(s.lines), n+n/64+8)
+		copy(grown, s.lines)
+		s.lines = grown
+	}
+	s.lines = append(s.lines, came...)
+}
+
+// lose marks line i as gone.
+func (s *snapshot) lose(i int) {
+	if s.lines[i].flags&gone == 0 {
+		s.lines[i].flags |= gone
+		s.missing++
+	}
+}
+
+// compare looks at every message for what has become of it.
+func (s *snapshot) compare(n *news, c *changes) {
+	found := n.lines
+	for i := range s.lines {
+		uid := s.lines[i].uid
+		for len(found) > 0 && found[0].uid < uid {
+			found = found[1:] // an earlier UID that was not there cannot come: the store would be at fault
+		}
+		if len(found) == 0 || found[0].uid != uid {
+			s.lose(i)
 			continue
 		}
-		l := newLine(&items[n])
-		if l.size == 0 {
-			l.size = old[i].size // of an entry that was rendered
-		}
-		if l.flags != old[i].flags || !slices.Equal(s.keywords[l.uid], items[n].Keywords) {
-			s.setKeywords(l.uid, items[n].Keywords)
-			c.flagged = append(c.flagged, len(merged))
-		}
-		merged = append(merged, l)
-		n++
+		s.change(i, &found[0], n, c)
 	}
-	c.first = len(merged)
-	for ; n < len(items); n++ {
-		s.setKeywords(items[n].UID, items[n].Keywords)
-		merged = append(merged, newLine(&items[n]))
-		c.exists = true
+}
+
+// revise looks at those that were touched.
+func (s *snapshot) revise(n *news, c *changes) {
+	for _, uid := range n.touched {
+		i, known := s.find(uid)
+		if !known {
+			continue
+		}
+		k, found := slices.BinarySearchFunc(n.lines, uid, byUID)
+		if !found {
+			s.lose(i)
+			continue
+		}
+		s.change(i, &n.lines[k], n, c)
 	}
+}
+
+// change gives line i the flags it has now.
+func (s *snapshot) change(i int, l *line, n *news, c *changes) {
+	have := &s.lines[i]
+	if l.flags == have.flags && slices.Equal(s.keywords[l.uid], n.keywords[l.uid]) {
+		return
+	}
+	have.flags = l.flags
+	s.setKeywords(l.uid, n.keywords[l.uid])
+	c.flagged = append(c.flagged, i)
+}
+
+// expunge takes out what has gone of the first n lines, and brings c up to that.
+func (s *snapshot) expunge(n int, c *changes) {
+	kept, flagged := 0, c.flagged[:0]
+	rest := c.flagged
+	for i := range s.lines {
+		changed := len(rest) > 0 && rest[0] == i
+		if changed {
+			rest = rest[1:]
+		}
+		if i < n && s.lines[i].flags&gone != 0 {
+			c.expunged = append(c.expunged, uint32(i+1))
+			delete(s.keywords, s.lines[i].uid)
+			continue
+		}
+		if changed {
+			flagged = append(flagged, kept)
+		}
+		if kept != i {
+			s.lines[kept] = s.lines[i]
+		}
+		kept++
+	}
+	s.lines, s.missing = s.lines[:kept], 0
+	c.flagged = flagged
+	c.first -= len(c.expunged)
 	// From the last to the first, so that no number depends on another.
 	slices.Reverse(c.expunged)
-	s.lines = slices.Clip(merged)
-	return c
 }
 
 // next is a UID larger than all in s.
@@ -140,14 +211,4 @@ func (s *snapshot) next() uint32 {
 		return s.lines[n-1].uid + 1
 	}
 	return 1
-}
-
-// missing counts the messages that are no more.
-func (s *snapshot) missing() (n int) {
-	for i := range s.lines {
-		if s.lines[i].flags&gone != 0 {
-			n++
-		}
-	}
-	return n
 }

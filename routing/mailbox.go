@@ -110,6 +110,17 @@ type Deposit struct {
 	Delivery DeliveryID
 }
 
+// News is what has become of a mailbox since somebody looked at it.
+type News struct {
+	// Whole says that all there is was told, and not what is new alone.
+	Whole bool
+	// Touched are the UIDs, ascending, of messages that were there and may have
+	// changed: those of them that were not told have gone. Nil where Whole.
+	Touched []uint32
+	// Mark is where the next look begins.
+	Mark int64
+}
+
 // Mail is a message of an ordinary mailbox as it is kept, or its digest: what lists of
 // mail show of it.
 type Mail struct {

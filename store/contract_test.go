@@ -25,7 +25,7 @@ var (
 		Subscribe(ctx context.Context, account, name string, on bool) error
 	} = (*DB)(nil)
 	_ interface {
-		Items(ctx context.Context, m routing.Mailbox) ([]routing.Item, error)
+		News(ctx context.Context, m routing.Mailbox, mark int64, last uint32, each func(*routing.Item)) (routing.News, error)
 		Load(ctx context.Context, m routing.Mailbox, uid uint32) (sealed []byte, err error)
 		Add(ctx context.Context, m routing.Mailbox, deposits []routing.Deposit) (uids []uint32, err error)
 		SetFlags(ctx context.Context, m routing.Mailbox, uids []uint32, change routing.FlagChange) error

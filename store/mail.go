@@ -11,34 +11,6 @@ import (
 	"postern/routing"
 )
 
-// Items returns the mailbox as it is now, by ascending UID: status folders too.
-func (db *DB) Items(ctx context.Context, m routing.Mailbox) ([]routing.Item, error) {
-	query, args := "SELECT uid, flags, keywords, date, size FROM mails WHERE mailbox = ? ORDER BY uid", []any{m.ID}
-	if m.Status != routing.FolderNone {
-		query, args = `SELECT uid, flags, '', date, 0 FROM entries
-			WHERE account = (SELECT account FROM mailboxes WHERE id = ?) AND folder = ? ORDER BY uid`, []any{m.ID, m.Status}
-	}
-	var items []routing.Item
-	err := db.reading(ctx, func(q querier) error {
-		rows, err := q.query(query, args...)
-		items, err = collect(rows, err, scanItem)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read mailbox %s: %w", m.Name, err)
-	}
-	return items, nil
-}
-
-func scanItem(row scanner) (i routing.Item, err error) {
-	var keywords string
-	err = row.Scan(&i.UID, &i.Flags, &keywords, timeOf{&i.Date}, &i.Size)
-	if keywords != "" {
-		i.Keywords = strings.Fields(keywords)
-	}
-	return i, err
-}
-
 // Load returns a message of an ordinary mailbox, sealed by the spool key;
 // routing.ErrNotFound where it has gone.
 func (db *DB) Load(ctx context.Context, m routing.Mailbox, uid uint32) ([]byte, error) {

@@ -44,6 +44,17 @@ CREATE TABLE "certs" (
   PRIMARY KEY (address, fingerprint)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TRIGGER changes_old AFTER INSERT ON changes WHEN NEW.id % 4096 = 0
+BEGIN
+  DELETE FROM changes WHERE id <= NEW.id - 65536;
+END;
+
+CREATE TABLE changes (
+  id  INTEGER PRIMARY KEY,
+  box INTEGER NOT NULL,                        -- a mailbox, or, of a status folder, -(16 * account + folder)
+  uid INTEGER NOT NULL                         -- that has gone from there, or has other flags
+) STRICT;
+
 CREATE TRIGGER contents_gone AFTER DELETE ON contents WHEN OLD.file IS NOT NULL
 BEGIN
   INSERT INTO garbage (file) VALUES (OLD.file);
@@ -113,6 +124,16 @@ CREATE TABLE digests (
   sealed  BLOB    NOT NULL
 ) STRICT;
 
+CREATE TRIGGER entries_changed AFTER UPDATE OF folder, uid, flags ON entries
+BEGIN
+  INSERT INTO changes (box, uid) VALUES (-(16 * OLD.account + OLD.folder), OLD.uid);
+END;
+
+CREATE TRIGGER entries_gone AFTER DELETE ON entries
+BEGIN
+  INSERT INTO changes (box, uid) VALUES (-(16 * OLD.account + OLD.folder), OLD.uid);
+END;
+
 CREATE TABLE entries (
   account  INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
   folder   INTEGER NOT NULL CHECK (folder BETWEEN 1 AND 11),
@@ -176,9 +197,19 @@ CREATE TABLE mailboxes (
   UNIQUE (account, name)
 ) STRICT;
 
+CREATE TRIGGER mails_changed AFTER UPDATE OF mailbox, uid, flags, keywords ON mails
+BEGIN
+  INSERT INTO changes (box, uid) VALUES (OLD.mailbox, OLD.uid);
+END;
+
 CREATE TRIGGER mails_gone AFTER DELETE ON mails
 BEGIN
   DELETE FROM contents WHERE id = OLD.content AND NOT EXISTS (SELECT 1 FROM mails WHERE content = OLD.content);
+END;
+
+CREATE TRIGGER mails_left AFTER DELETE ON mails
+BEGIN
+  INSERT INTO changes (box, uid) VALUES (OLD.mailbox, OLD.uid);
 END;
 
 CREATE TABLE mails (

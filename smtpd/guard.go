@@ -73,10 +73,16 @@ type guard struct {
 	waiting  bool // blocked where drain may cut it short
 }
 
+// The sizes of a guard's buffer.
+const (
+	smallBuffer = 2 * maxCommand
+	largeBuffer = 64 << 10
+)
+
 func newGuard(s *server, c net.Conn, client netip.Addr) *guard {
 	return &guard{
 		server: s, conn: c, stream: c, client: client, since: s.now(),
-		buf: make([]byte, 2*maxCommand), lenient: s.device,
+		buf: make([]byte, smallBuffer), lenient: s.device,
 	}
 }
 
@@ -176,10 +182,7 @@ func (g *guard) fill() error {
 	if err := g.flush(); err != nil {
 		return err
 	}
-	if g.r > 0 {
-		g.w = copy(g.buf, g.buf[g.r:g.w])
-		g.r = 0
-	}
+	g.resize()
 	g.mu.Lock()
 	if g.draining && g.between() {
 		g.mu.Unlock()
@@ -205,6 +208,21 @@ func (g *guard) fill() error {
 		return errDraining
 	}
 	return err
+}
+
+// resize drops what was looked at from the buffer, and gives it the size that fits what
+// comes: large for the content of large messages, small for all else, as most clients are
+// idle.
+func (g *guard) resize() {
+	waiting, size := g.buf[g.r:g.w], smallBuffer
+	if g.mode == content && g.size >= smallBuffer || len(waiting) >= smallBuffer {
+		size = largeBuffer
+	}
+	if size != len(g.buf) {
+		g.buf = make([]byte, size)
+	}
+	g.w = copy(g.buf, waiting)
+	g.r = 0
 }
 
 // deadline says until when the client must have sent something.

@@ -107,7 +107,7 @@ func TestBudgetCrowd(t *testing.T) {
 func TestNoMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &server{}
-		s := &session{server: v, ctx: t.Context()}
+		s := &session{server: v, guard: &guard{}, ctx: t.Context()}
 		v.memory.ahead = v.memory.hold() // somebody has it all
 		large, small := bytes.Repeat([]byte("large\r\n"), 1<<18), bytes.Repeat([]byte("small\r\n"), 1000)
 		if _, release, err := s.receive(bytes.NewReader(large), 0, 1<<30); err != replyMemory {

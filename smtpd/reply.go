@@ -29,6 +29,7 @@ var (
 	replyRelay     = reply(550, 5, 7, 1, "relaying denied")
 	replyStopping  = reply(421, 4, 3, 2, "shutting down, try again in a minute")
 	replyLoop      = reply(554, 5, 4, 6, "mail loop: too many Received fields")
+	replyLongLine  = reply(554, 5, 6, 0, "a line of the message is longer than 128 KiB")
 	replyNested    = reply(503, 5, 5, 1, "a transaction is open already, send RSET first")
 	replyBroken    = reply(421, 4, 7, 0, "that message was broken: what follows it is not read, connect again")
 	replyAborted   = reply(451, 4, 4, 2, "the message did not come to its end")

@@ -119,42 +119,69 @@ func (s *session) checkPath(engine string, utf8 bool) (*path, *smtp.SMTPError) {
 // receive reads a message to its end. What it returns was charged to the memory of
 // the listener, with what is needed to seal it, and release gives it back.
 func (s *session) receive(r io.Reader, hint, keep int64) (raw []byte, release func(), err error) {
-	held := s.memory.hold()
-	size := min(max(hint+1, 8<<10), freeShare)
-	raw = make([]byte, 0, size)
-	for {
-		if len(raw) == cap(raw) {
-			more := size / 2
-			if left := hint + 1 - size; left > 0 {
-				more = min(size, left)
-			}
-			more = max(more, freeShare)
-			if !held.take(s.ctx, more) {
-				return nil, held.release, replyMemory
-			}
-			size += more
-			grown := make([]byte, len(raw), size)
-			copy(grown, raw)
-			raw = grown
-		}
-		n, err := r.Read(raw[len(raw):cap(raw)])
-		raw = raw[:len(raw)+n]
-		if int64(len(raw)) >= keep && err == nil {
-			_, err = io.Copy(io.Discard, r)
-			if err == nil {
-				err = io.EOF
-			}
-		}
-		if err == io.EOF {
-			if size > freeShare && !held.take(s.ctx, working*int64(len(raw))) {
-				return nil, held.release, replyMemory
-			}
-			return wholeLines(raw, keep), held.release, nil
-		}
-		if err != nil {
-			return nil, held.release, readReply(err)
+	in := intake{ctx: s.ctx, held: s.memory.hold(), hint: min(hint, s.limits.Size), keep: keep}
+	if s.guard.mode == content {
+		err = s.guard.content(&in, s.limits.Size)
+	} else {
+		_, err = io.Copy(&in, r)
+	}
+	switch {
+	case errors.Is(err, errFull), err == nil && !in.work():
+		return nil, in.held.release, replyMemory
+	case err != nil:
+		return nil, in.held.release, readReply(err)
+	}
+	return wholeLines(in.raw, keep), in.held.release, nil
+}
+
+// intake gathers a message in memory that is charged to a budget. It keeps one octet more
+// than keep, to show that there was more. It is an io.Writer.
+type intake struct {
+	ctx  context.Context
+	held *holding
+	hint int64 // how large the message is going to be, if what the client said is true
+	keep int64
+	raw  []byte
+}
+
+const leastIntake = 8 << 10
+
+var errFull = errors.New("the memory of the listener is used up")
+
+func (in *intake) Write(p []byte) (int, error) {
+	part := p[:min(int64(len(p)), max(0, in.keep+1-int64(len(in.raw))))]
+	for cap(in.raw) < len(in.raw)+len(part) {
+		if !in.grow() {
+			return 0, errFull
 		}
 	}
+	in.raw = append(in.raw, part...)
+	return len(p), nil
+}
+
+// grow makes room for more: nearly as much as the client said there would be, but no more
+// than twice of what has come.
+func (in *intake) grow() bool {
+	whole, size := in.hint+2, int64(cap(in.raw))
+	more := max(size/2, freeShare)
+	switch left := whole - size; {
+	case size == 0:
+		more = min(max(whole, leastIntake), freeShare)
+	case left > 0:
+		more = max(min(size, left), freeShare)
+	}
+	if size > 0 && !in.held.take(in.ctx, more) {
+		return false
+	}
+	grown := make([]byte, len(in.raw), size+more)
+	copy(grown, in.raw)
+	in.raw = grown
+	return true
+}
+
+// work takes the memory that it needs to seal the message.
+func (in *intake) work() bool {
+	return cap(in.raw) <= freeShare || in.held.take(in.ctx, working*int64(len(in.raw)))
 }
 
 // wholeLines cuts raw to at most keep bytes and has it end with a line: a message
@@ -177,7 +204,7 @@ func readReply(err error) *smtp.SMTPError {
 	case errors.As(err, &r): // too large
 		return r
 	case errors.Is(err, smtp.ErrTooLongLine):
-		return reply(554, 5, 6, 0, "a line of the message is longer than 128 KiB")
+		return replyLongLine
 	}
 	// The guard has closed the conversation, or the client has begun another
 	// transaction: nobody reads this.

@@ -3,6 +3,7 @@ package smtpd
 import (
 	"bytes"
 	"io"
+	"net"
 
 	"github.com/emersion/go-smtp"
 
@@ -19,6 +20,102 @@ func (g *guard) begin() {
 
 // endOfData is what ends the content of a message, and nothing else does.
 var endOfData = []byte("\n.\r\n")
+
+// content writes what the client sends, up to its dot, to w, with the dots taken off that
+// RFC 5321 section 4.5.2 had put before others. It takes the place of the engine's own
+// reader, which looks at every octet by itself; the engine sees no more of the content than
+// the line that ends it. What is more than limit, or has a line longer than maxLine, is read to
+// its end, so that the client learns why it is refused.
+func (g *guard) content(w io.Writer, limit int64) error {
+	var fault error
+	u := unstuffer{w: w, bol: true}
+	for {
+		part, done, err := g.nextPart()
+		if err != nil {
+			return err
+		}
+		if fault == nil {
+			_, fault = u.Write(part)
+		}
+		switch {
+		case fault != nil:
+		case u.size > limit:
+			fault = smtp.ErrDataTooLarge
+		case u.longest > maxLine:
+			fault = smtp.ErrTooLongLine
+		}
+		if done {
+			return fault
+		}
+	}
+}
+
+// nextPart returns the next part of the content, and whether the content ends with it.
+func (g *guard) nextPart() (part []byte, done bool, err error) {
+	for len(g.ready) == 0 {
+		if g.dead {
+			return nil, false, net.ErrClosed
+		}
+		if err := g.nextContent(); err != nil {
+			g.lose(err)
+		}
+	}
+	part = g.ready
+	g.ready = nil
+	if g.ended {
+		dot := len(part) - len(".\r\n")
+		part, g.ready = part[:dot], part[dot:]
+	}
+	return part, g.ended, nil
+}
+
+// unstuffer takes the first dot off every line that begins with one.
+type unstuffer struct {
+	w       io.Writer
+	bol     bool  // the next octet begins a line
+	size    int64 // octets written
+	column  int   // octets of the line under way
+	longest int   // octets of the longest line, as far as a line can be longer than a buffer
+}
+
+func (u *unstuffer) Write(p []byte) (int, error) {
+	whole := len(p)
+	u.measure(p)
+	for len(p) > 0 {
+		if u.bol && p[0] == '.' {
+			p = p[1:]
+		}
+		n := len(p)
+		i := bytes.Index(p, []byte("\n."))
+		if i >= 0 {
+			n = i + 1
+		}
+		if n > 0 {
+			u.bol = p[n-1] == '\n'
+			u.size += int64(n)
+			if _, err := u.w.Write(p[:n]); err != nil {
+				return 0, err
+			}
+		} else {
+			u.bol = false
+		}
+		p = p[n:]
+	}
+	return whole, nil
+}
+
+// measure counts the octets of lines. Those that begin and end in p are no longer than p,
+// and not looked at.
+func (u *unstuffer) measure(p []byte) {
+	first, last := bytes.IndexByte(p, '\n'), bytes.LastIndexByte(p, '\n')
+	if first < 0 {
+		u.column += len(p)
+	} else {
+		u.longest = max(u.longest, u.column+first)
+		u.column = len(p) - last - 1
+	}
+	u.longest = max(u.longest, u.column)
+}
 
 // nextContent makes content ready: whole lines, and none after the dot, so that
 // the engine has nothing in its hands that it did not consume.

@@ -91,6 +91,7 @@ func columns() []column {
 		{"refused", attempt(Refused, 5, 550), time.Minute},
 		{"no key", attempt(NoKey, 5, 0), time.Minute},
 		{"misconfigured", attempt(Misconfigured, 5, 535), time.Minute},
+		{"lease-lost, of an older attempt", Event{Kind: EventLeaseLost, Attempt: 7}, time.Minute},
 		{"sent, of an older attempt", Event{Kind: EventAttempt, Attempt: 0, Outcome: Outcome{Verdict: Sent}}, time.Minute},
 		{"bounced", Event{Kind: EventBounced, Attempt: 1, Outcome: Outcome{Verdict: Refused, Status: dsn.Status{Class: 5, Subject: 1, Detail: 1}}}, time.Minute},
 		{"bounced, of another attempt", Event{Kind: EventBounced, Attempt: 7}, time.Minute},
@@ -162,6 +163,51 @@ func TestTimedStatesHaveDue(t *testing.T) {
 				t.Errorf("%s on %s: %s with due %v", c.name, s, next.State, next.Due)
 			}
 		}
+	}
+}
+
+// A delivery deserves a look where its history contradicts itself, or where somebody has
+// to mend something.
+func TestWarned(t *testing.T) {
+	for _, tt := range []struct {
+		s    State
+		e    Event
+		want bool
+	}{
+		{Cancelled, Event{Kind: EventAttempt, Attempt: 1, Outcome: Outcome{Verdict: Sent}}, true},
+		{Unused, Event{Kind: EventAttempt, Attempt: 1, Outcome: Outcome{Verdict: Stored}}, true},
+		{Expired, Event{Kind: EventAttempt, Attempt: 1, Outcome: Outcome{Verdict: Sent}}, true},
+		{Delivered, Event{Kind: EventBounced, Attempt: 1}, true},
+		{Sending, Event{Kind: EventAttempt, Attempt: 1, Outcome: Outcome{Verdict: Misconfigured}}, true},
+		{Sending, Event{Kind: EventAttempt, Attempt: 1, Outcome: Outcome{Verdict: Sent}}, false},
+		{Sending, Event{Kind: EventAttempt, Attempt: 1, Outcome: Outcome{Verdict: Refused}}, false},
+		{Relayed, Event{Kind: EventBounced, Attempt: 1}, false},
+	} {
+		d, fits := Next(inState(tt.s, terms()), tt.e, t0.Add(time.Minute))
+		if !fits || d.Warned != tt.want || d.Closed {
+			t.Errorf("%s, %s: warned %v, closed %v, fits %v", tt.s, tt.e.Outcome.Verdict, d.Warned, d.Closed, fits)
+		}
+	}
+}
+
+// After the sender's expiry nothing is claimed, though no timer has come round to it yet.
+func TestNoClaimAfterExpiry(t *testing.T) {
+	tm := terms()
+	tm.Expires = t0.Add(time.Hour)
+	d := inState(Queued, tm)
+	d.Started = t0
+	for at, want := range map[time.Duration]bool{time.Hour - 1: true, time.Hour: false, 2 * time.Hour: false} {
+		now := t0.Add(at)
+		if _, fits := Next(d, Event{Kind: EventClaim, Due: now.Add(time.Minute)}, now); fits != want {
+			t.Errorf("claimed %v after its start: %v", at, fits)
+		}
+	}
+	// Who releases it by hand lifts the expiry.
+	d.State, d.Due = Held, time.Time{}
+	now := t0.Add(2 * time.Hour)
+	d, _ = Next(d, Event{Kind: EventRelease}, now)
+	if _, fits := Next(d, Event{Kind: EventClaim, Due: now.Add(time.Minute)}, now); !fits {
+		t.Error("what was released is not claimed")
 	}
 }
 

@@ -115,6 +115,7 @@ type Policy struct {
 	Dedup      string
 	Audience   Audience
 	Supersedes string // Message-ID of the message to recall, with angle brackets
+	EnvID      string // as it is passed on
 	Subject    string // without our tag, decoded; as it is shown
 	// Warnings say, for the sender alone, what was ignored and why.
 	Warnings []string
@@ -254,6 +255,7 @@ func (p *parser) parse() *Policy {
 		policy.Audience = *c.audience
 	}
 	policy.Recipients = p.recipients(p.cfg.Levels[policy.Priority.Name()])
+	policy.EnvID = p.discreet(policy.Recipients)
 	return policy
 }
 

@@ -155,6 +155,14 @@ func (w *privacyWorld) write() (*Submission, bool) {
 	if rapid.Bool().Draw(rt, "shorthand") {
 		w.add("Postern-Alternates", w.shown(w.someone("alternate"))+",\r\n "+w.shown(w.someone("alternate")))
 	}
+	if rapid.Bool().Draw(rt, "telling parameters") {
+		// What a client writes into the envelope can name anybody.
+		told := rapid.SampledFrom(w.parties).Draw(rt, "named in ENVID").address
+		s.EnvID = "id=" + strings.ToUpper(told.String())
+		if told = rapid.SampledFrom(w.parties).Draw(rt, "named in ORCPT").address; !told.NeedsUTF8() {
+			s.To[0].ORCPT = "rfc822;" + strings.ReplaceAll(strings.ReplaceAll(told.String(), "@", "+40"), " ", "+20")
+		}
+	}
 	if rapid.Bool().Draw(rt, "policy") {
 		w.g.gate.Config.Policies = map[string]Named{"night": {Alternates: []Alternate{{Address: w.someone("of the policy").address}}, StandDown: true}}
 		w.add("Postern-Policy", "night")
@@ -293,6 +301,7 @@ func (w *privacyWorld) isRecipient(key string) bool {
 // any case, folded, in base64 at each alignment, in quoted-printable. The ASCII words
 // are the same in punycode, xtext and encoded words.
 func named(seen string, p party) string {
+	seen += "\n" + decodeXtext(seen)
 	joined := strings.NewReplacer("\r\n", "", "\t", "", " ", "").Replace(seen)
 	decoded, _ := io.ReadAll(quotedprintable.NewReader(strings.NewReader(strings.ReplaceAll(seen, "_", " "))))
 	lower := []string{strings.ToLower(seen), strings.ToLower(joined), strings.ToLower(string(decoded))}

@@ -135,7 +135,7 @@ func (g *Gate) submit(ctx context.Context, s *Submission) (Receipt, error) {
 func (g *Gate) accept(ctx context.Context, s *Submission, p *Policy, original message.Header, body []byte, stamp *message.Stamp, digest []byte) (MessageID, error) {
 	m := Message{
 		ID: MessageID(stamp.ID), Account: s.Account.Name, Sender: s.From, Priority: p.Priority, Accepted: stamp.Accepted,
-		Size: int64(len(s.Raw)), EnvID: s.EnvID, Ret: s.Ret, Sequence: stamp.Sequence, Digest: digest, Dedup: p.Dedup,
+		Size: int64(len(s.Raw)), EnvID: p.EnvID, Ret: s.Ret, Sequence: stamp.Sequence, Digest: digest, Dedup: p.Dedup,
 		Warnings: p.Warnings, Audience: p.Audience, IDHash: HashID(original.Get("Message-ID")),
 	}
 	a := &Acceptance{Message: m}

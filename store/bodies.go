@@ -133,10 +133,11 @@ func synced(err error) error {
 func (db *DB) keepBodies(ctx context.Context) {
 	hourly := time.NewTicker(orphanAge)
 	defer hourly.Stop()
+	began := db.now()
 	for all := true; ; {
 		err := db.removeGarbage(ctx)
 		if err == nil && all {
-			err = db.removeOrphans(ctx)
+			err = db.removeOrphans(ctx, began)
 		}
 		if err != nil && ctx.Err() == nil {
 			db.log.Warn("remove bodies", "err", err)
@@ -180,9 +181,13 @@ func (db *DB) removeGarbage(ctx context.Context) error {
 }
 
 // removeOrphans removes files that a crash left without a row. A young one may still
-// get its row, from this process or another.
-func (db *DB) removeOrphans(ctx context.Context) error {
+// get its row, from this process or another; and where the clock was set forward, all look
+// old that were made since this process began.
+func (db *DB) removeOrphans(ctx context.Context, began time.Time) error {
 	before := db.now().Add(-orphanAge)
+	if began.Before(before) {
+		before = began
+	}
 	return fs.WalkDir(os.DirFS(db.bodies.dir), ".", func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil

@@ -25,6 +25,9 @@ type Options struct {
 	Path string
 	// Now is the clock. It must be set.
 	Now func() time.Time
+	// Elapsed is a clock that only runs, from any moment on: by it a step of Now is told
+	// from the passing of time. Nil: a step is not noticed.
+	Elapsed func() time.Duration
 	// Announce is given the records of every commit of this process, in the order of
 	// the commits and on a goroutine of its own. Nil: nobody is told.
 	Announce func([]routing.Record)
@@ -59,6 +62,7 @@ var ErrStopped = errors.New("the database has stopped")
 type DB struct {
 	dir      string
 	now      func() time.Time
+	elapsed  func() time.Duration // nil: there is none
 	announce func([]routing.Record)
 	log      *slog.Logger
 	bodies   bodies
@@ -94,7 +98,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
 	db := &DB{
-		dir: dir, now: o.Now, announce: o.Announce, log: o.Log, bodies: bodies{dir: filepath.Join(dir, bodiesName)},
+		dir: dir, now: o.Now, elapsed: o.Elapsed, announce: o.Announce, log: o.Log, bodies: bodies{dir: filepath.Join(dir, bodiesName)},
 		requests: make(chan *request), ended: make(chan struct{}), swept: make(chan struct{}, 1),
 	}
 	if db.log == nil {

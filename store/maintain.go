@@ -28,6 +28,9 @@ func (w *writer) maintain() error {
 		return w.tolerate(err)
 	}
 	w.notice(seen)
+	if err := w.followClock(); err != nil {
+		return w.tolerate(err)
+	}
 	state, err := w.checkpoint("NOOP")
 	if err != nil {
 		return w.tolerate(err)

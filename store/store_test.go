@@ -34,6 +34,7 @@ var epoch = time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
+	ran time.Duration
 }
 
 func (c *clock) Now() time.Time {
@@ -45,7 +46,20 @@ func (c *clock) Now() time.Time {
 func (c *clock) add(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
+	c.now, c.ran = c.now.Add(d), c.ran+d
+}
+
+// set sets the clock, while no time passes.
+func (c *clock) set(by time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(by)
+}
+
+func (c *clock) elapsed() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ran
 }
 
 // rig is a running store with what a test needs around it.
@@ -90,7 +104,7 @@ func onEach(t *testing.T, test func(t *testing.T, r *rig)) {
 
 func (r *rig) start() {
 	r.t.Helper()
-	db, err := Open(r.t.Context(), Options{Path: r.dir, Now: r.clock.Now, Announce: func(records []routing.Record) {
+	db, err := Open(r.t.Context(), Options{Path: r.dir, Now: r.clock.Now, Elapsed: r.clock.elapsed, Announce: func(records []routing.Record) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.announced = append(r.announced, records...)

@@ -84,7 +84,9 @@ type writer struct {
 
 	seen     int64 // PRAGMA data_version
 	inflight inflight
-	erased   time.Time // since when a key that was erased is in the write-ahead log; zero: none is
+	pace     pace
+	set      time.Duration // by which the clock was set, and what waits was not yet
+	erased   time.Time     // since when a key that was erased is in the write-ahead log; zero: none is
 }
 
 func (w *writer) run(ctx context.Context) error {
@@ -94,6 +96,8 @@ func (w *writer) run(ctx context.Context) error {
 	}
 	// What the last run erased may still be in the log.
 	w.erased = w.db.now()
+	w.pace.elapsed = w.db.elapsed
+	w.pace.start(w.db.now())
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
@@ -117,7 +121,11 @@ func (w *writer) run(ctx context.Context) error {
 // gathers, so that batches grow with the load and nobody waits for a timer. The error is
 // one after which nothing may be written.
 func (w *writer) serveAll(first *request) error {
-	if err := w.begin(); err != nil {
+	err := w.followClock()
+	if err == nil {
+		err = w.begin()
+	}
+	if err != nil {
 		return w.refuse(first, err)
 	}
 	b := &batch{clock: w.db.now, handoff: &w.db.handoff, inflight: &w.inflight, changes: make(map[int64]*changes)}

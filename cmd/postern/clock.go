@@ -49,6 +49,12 @@ func (d dataDir) clock() (*clock, error) {
 // now is the time of c.
 func (c *clock) now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
 
+// elapsed is a clock that runs with c, and does not follow when the machine's is set.
+func (c *clock) elapsed() func() time.Duration {
+	began := time.Now() // with the reading of the monotonic clock
+	return func() time.Duration { return time.Since(began) + time.Duration(c.ahead.Load()) }
+}
+
 // turn sets c forward by d.
 func (c *clock) turn(d time.Duration) error {
 	c.mu.Lock()

@@ -81,7 +81,7 @@ func (g *gateway) open(ctx context.Context, shown func([]routing.Record)) (err e
 			shown(records)
 		}
 	}
-	g.db, err = store.Open(ctx, store.Options{Path: string(g.dir), Now: g.clock.now, Announce: announce, Log: g.log})
+	g.db, err = store.Open(ctx, store.Options{Path: string(g.dir), Now: g.clock.now, Elapsed: g.clock.elapsed(), Announce: announce, Log: g.log})
 	if err == nil {
 		g.clock.whenTurned(g.db.LookAgain)
 	}

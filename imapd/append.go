@@ -19,7 +19,7 @@ func (s *session) Append(name string, r imap.LiteralReader, options *imap.Append
 	if err != nil {
 		return nil, s.fail("append", err)
 	}
-	if m.Status != routing.FolderNone {
+	if m.Status != routing.FolderNone && !commands(m.Status) {
 		return nil, errOwnFolder
 	}
 	d := routing.Deposit{Date: options.Time}
@@ -47,6 +47,10 @@ func (s *session) Append(name string, r imap.LiteralReader, options *imap.Append
 		return nil, bad("A message cannot hold NUL")
 	case message.CheckLines(content) != nil:
 		content = message.NormalizeCRLF(content)
+	}
+	if m.Status != routing.FolderNone {
+		data, err := s.appendEntry(m, content)
+		return data, s.fail("move", err)
 	}
 	if err := s.seal(&d, content); err != nil {
 		return nil, s.fail("append", err)

@@ -129,7 +129,8 @@ func (s *session) command(sel *selection, lines []int, to routing.Folder) error 
 		return err
 	}
 	for _, a := range actions {
-		if err := s.apply(sel, a); err != nil {
+		sel.dirty = true
+		if err := s.apply(a); err != nil {
 			return err
 		}
 	}
@@ -137,8 +138,7 @@ func (s *session) command(sel *selection, lines []int, to routing.Folder) error 
 }
 
 // apply feeds the event of a command to its delivery.
-func (s *session) apply(sel *selection, a action) error {
-	sel.dirty = true
+func (s *session) apply(a action) error {
 	records, err := s.server.Commander.Apply(s.ctx, a.delivery, routing.Event{Kind: a.kind, By: s.account})
 	if err != nil {
 		return err

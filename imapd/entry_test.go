@@ -6,6 +6,7 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/mail"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -212,4 +213,23 @@ func TestRenderHostile(t *testing.T) {
 			t.Fatalf("%d header fields:\n%s", n, header)
 		}
 	})
+}
+
+// TestRepeats: what is said again and again is said once.
+func TestRepeats(t *testing.T) {
+	tb := newTable(newClock(start, nil))
+	for i := range 4 {
+		tb.add(start.Add(time.Duration(i)*time.Minute), "put off")
+	}
+	tb.add(start.Add(time.Hour), "sent")
+	tb.add(start.Add(2*time.Hour), "put off")
+	tb.add(start.Add(26*time.Hour), "put off")
+	var got []string
+	for _, r := range tb.cut() {
+		got = append(got, r.day+r.time+" "+r.what)
+	}
+	want := []string{"14:01:02 put off (3 times more, last at 14:04:02)", "15:01:02 sent", "16:01:02 put off (once more at Wed 25 Nov 16:01)"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
 }

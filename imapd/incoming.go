@@ -11,7 +11,10 @@ import (
 // looks at the account's own delivery and at nothing else: neither at the chain nor
 // at what remote servers or people wrote, which may name others.
 func composeIncoming(e *routing.Entry, view message.Header, c clock) *report {
-	r := &report{lead: incomingLead(e, view, c)}
+	r := &report{mood: moodOf(e.Delivery.State), lead: incomingLead(e, view, c)}
+	if e.Settled || e.Folder == routing.FolderSettled {
+		r.mood = well
+	}
 	t := newTable(c)
 	for i := range e.Journey {
 		if rec := &e.Journey[i]; rec.Delivery == e.Delivery.ID && rec.Fits {

@@ -23,7 +23,16 @@ func (t *table) add(at time.Time, what string) {
 		return
 	}
 	r := row{time: at.In(t.clock.loc).Format("15:04:05"), what: clip(what)}
-	if day := t.clock.dayOf(at); day != t.day {
+	day := t.clock.dayOf(at)
+	if n := len(t.rows); n > 0 && t.rows[n-1].what == r.what {
+		last := &t.rows[n-1]
+		if last.again++; day != t.day {
+			r.time = t.clock.on(at)
+		}
+		last.until = r.time
+		return
+	}
+	if day != t.day {
 		t.day, r.day = day, day
 	}
 	t.rows = append(t.rows, r)
@@ -31,6 +40,15 @@ func (t *table) add(at time.Time, what string) {
 
 // cut returns the rows; of many, the first and the last.
 func (t *table) cut() []row {
+	for i := range t.rows {
+		switch r := &t.rows[i]; r.again {
+		case 0:
+		case 1:
+			r.what += fmt.Sprintf(" (once more at %s)", r.until)
+		default:
+			r.what += fmt.Sprintf(" (%d times more, last at %s)", r.again, r.until)
+		}
+	}
 	n := len(t.rows)
 	if n <= maxRows {
 		return t.rows

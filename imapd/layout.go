@@ -62,40 +62,52 @@ func wrap(b *strings.Builder, first, rest, text string) {
 	b.WriteString(strings.TrimRight(line, " ") + "\r\n")
 }
 
+// colours are those of the bar beside the lead, by mood.
+var colours = [...]string{waiting: "#c80", well: "#293", amiss: "#c33", over: "#888"}
+
 // html lays a report out for programs that prefer it: no scripts, no images, nothing
-// from elsewhere, readable on a phone.
+// from elsewhere, readable on a phone, in the light and in the dark.
 func (r *report) html() string {
 	var b strings.Builder
 	b.WriteString("<!DOCTYPE html>\r\n<html lang=\"en\"><head><meta charset=\"utf-8\">\r\n" +
-		"<meta name=\"viewport\" content=\"width=device-width\"></head>\r\n" +
-		"<body style=\"font:16px/1.4 sans-serif;max-width:36em;margin:1em\">\r\n")
-	b.WriteString("<p><b>" + escape(r.lead) + "</b></p>\r\n")
-	if len(r.rows) > 0 {
-		b.WriteString("<table style=\"border-spacing:0 4px\">\r\n")
-		for _, row := range r.rows {
-			if row.day != "" {
-				b.WriteString("<tr><td colspan=\"2\"><i>" + escape(row.day) + "</i></td></tr>\r\n")
-			}
-			b.WriteString("<tr valign=\"top\"><td style=\"padding-right:1em\">" + escape(row.time) + "</td>\r\n<td>" + escape(row.what) + "</td></tr>\r\n")
+		"<meta name=\"viewport\" content=\"width=device-width\"><meta name=\"color-scheme\" content=\"light dark\"></head>\r\n" +
+		"<body style=\"font:16px/1.45 system-ui,sans-serif;max-width:36em;margin:1em\">\r\n")
+	fmt.Fprintf(&b, "<p style=\"border-left:4px solid %s;padding-left:12px;margin:0 0 1em\">\r\n<b>%s</b></p>\r\n", colours[r.mood], escape(r.lead))
+	r.htmlRows(&b)
+	list := func(title string, lines []string) {
+		if len(lines) == 0 {
+			return
 		}
-		b.WriteString("</table>\r\n")
-	}
-	for _, line := range r.next {
-		b.WriteString("<p>" + escape(line) + "</p>\r\n")
-	}
-	if len(r.do) > 0 {
-		b.WriteString("<p>What you can do:</p>\r\n<ul>\r\n")
-		for _, line := range r.do {
+		fmt.Fprintf(&b, "<p style=\"margin:1em 0 0\"><b>%s</b></p>\r\n<ul style=\"margin:.2em 0;padding-left:1.2em\">\r\n", title)
+		for _, line := range lines {
 			b.WriteString("<li>" + escape(line) + "</li>\r\n")
 		}
 		b.WriteString("</ul>\r\n")
 	}
-	b.WriteString("<p style=\"color:#666;font-size:smaller\">\r\n")
+	list("What happens next", r.next)
+	list("What you can do", r.do)
+	b.WriteString("<p style=\"color:#777;font-size:.85em\">\r\n")
 	for _, line := range r.facts {
 		b.WriteString(escape(line) + "<br>\r\n")
 	}
 	b.WriteString("</p></body></html>\r\n")
 	return b.String()
+}
+
+// htmlRows writes the journey as a table.
+func (r *report) htmlRows(b *strings.Builder) {
+	if len(r.rows) == 0 {
+		return
+	}
+	b.WriteString("<table style=\"border-collapse:collapse;font-size:.95em\">\r\n")
+	for _, row := range r.rows {
+		if row.day != "" {
+			b.WriteString("<tr><td colspan=\"2\" style=\"padding-top:6px\"><i>" + escape(row.day) + "</i></td></tr>\r\n")
+		}
+		b.WriteString("<tr valign=\"top\"><td style=\"padding:2px 12px 2px 0;color:#777\">" + escape(row.time) +
+			"</td>\r\n<td style=\"padding:2px 0\">" + escape(row.what) + "</td></tr>\r\n")
+	}
+	b.WriteString("</table>\r\n")
 }
 
 // escape makes a text ASCII that HTML shows as it is, in lines of decent length.

@@ -11,6 +11,7 @@ import (
 
 // report is what an entry says to a person, before it is laid out.
 type report struct {
+	mood  mood
 	lead  string   // the one line that says it all
 	rows  []row    // the journey
 	next  []string // what happens next, and when
@@ -18,11 +19,36 @@ type report struct {
 	facts []string
 }
 
+// mood says at a glance how it stands.
+type mood int
+
+const (
+	waiting mood = iota
+	well
+	amiss
+	over // neither well nor bad: recalled, not needed
+)
+
+// moodOf is the mood of a state.
+func moodOf(s routing.State) mood {
+	switch s {
+	case routing.Relayed, routing.Delivered, routing.Read, routing.Acked:
+		return well
+	case routing.Failed, routing.Expired, routing.Held:
+		return amiss
+	case routing.Cancelled, routing.Unused:
+		return over
+	}
+	return waiting
+}
+
 // row is one line of the journey.
 type row struct {
-	day  string // set where another day begins
-	time string
-	what string
+	day   string // set where another day begins
+	time  string
+	what  string
+	again int    // how often the same followed
+	until string // when for the last time
 }
 
 // Bounds that keep an entry below maxEntry.
@@ -39,6 +65,7 @@ func compose(e *routing.Entry, view message.Header, loc *time.Location) *report 
 		return composeIncoming(e, view, c)
 	}
 	return &report{
+		mood:  moodOf(e.Delivery.State),
 		lead:  senderLead(e, c),
 		rows:  senderRows(e, c),
 		next:  senderNext(e, c),
@@ -100,7 +127,7 @@ func heldLead(e *routing.Entry, c clock) string {
 		return fmt.Sprintf("Held%s %s: nothing is sent to %s until it is released.", by(hold), c.at(d.Since), to)
 	}
 	if d.Failure == routing.ClassNoKey {
-		return fmt.Sprintf("Held %s: there is no usable key for %s, and nothing leaves without one.", c.at(d.Since), to)
+		return fmt.Sprintf("Held %s: there is no usable OpenPGP key for %s, and nothing leaves without one.", c.at(d.Since), to)
 	}
 	if d.Last.Verdict == routing.Misconfigured {
 		return fmt.Sprintf("Held %s: our own relay does not take it, and the operator has to look. %s", c.at(d.Since), replyText(d.Last))
@@ -113,7 +140,7 @@ func reason(d *routing.Delivery) string {
 	o := d.Last
 	switch {
 	case d.Failure == routing.ClassNoKey || o.Verdict == routing.NoKey:
-		return "there is no usable key for it"
+		return "there is no usable OpenPGP key for that address"
 	case o.Verdict == routing.Unknown:
 		return "the connection was lost before the answer"
 	case d.Failure == routing.ClassExpired && replyText(o) == "":
@@ -190,6 +217,10 @@ func senderNext(e *routing.Entry, c clock) []string {
 			next = append(next, fmt.Sprintf("If no try succeeds, it is given up %s.", c.at(end)))
 		}
 	case routing.Held:
+		if d.Failure == routing.ClassNoKey {
+			next = append(next, "It waits for a key"+expiry(e, c)+", and is sent as soon as there is one.")
+			break
+		}
 		next = append(next, "It waits until somebody releases or recalls it"+expiry(e, c)+".")
 	case routing.Relayed:
 		if w := e.Recipient.Terms.Window; !d.Closed && w > 0 && !d.Relayed.IsZero() {
@@ -347,6 +378,7 @@ func senderDo(e *routing.Entry, c clock) []string {
 		recall  = "To recall it, move this to Status/Cancelled."
 		hold    = "To hold it, move this to Status/Held."
 		release = "To send it now, move this to Status/Queued."
+		look    = "To look for a key again, move this to Status/Queued."
 		again   = "To try once more, move this to Status/Queued"
 		dismiss = "To take it off the view, delete this."
 	)
@@ -355,6 +387,8 @@ func senderDo(e *routing.Entry, c clock) []string {
 		return []string{recall, hold}
 	case s == routing.Sending:
 		return []string{recall + " That helps only if this try fails."}
+	case s == routing.Held && e.Delivery.Failure == routing.ClassNoKey:
+		return []string{look, recall}
 	case s == routing.Held:
 		return []string{release, recall}
 	case s == routing.Failed, s == routing.Expired:

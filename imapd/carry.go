@@ -65,7 +65,7 @@ func (s *session) entryOf(delivery routing.DeliveryID, uid uint32, id string) (*
 		return nil, err
 	}
 	for _, m := range all {
-		if m.Status == routing.FolderNone || m.Messages == 0 {
+		if m.Status == routing.FolderNone {
 			continue
 		}
 		entries, err := s.server.Status.Entries(s.ctx, m, []uint32{uid})

@@ -118,9 +118,10 @@ SyncState *
 	if err := os.MkdirAll(here, 0o700); err != nil {
 		l.t.Fatal(err)
 	}
-	l.shell("", []string{"HOME=" + home}, "mbsync", "-c", file, "-a")
+	sync := func() { l.shell("", []string{"HOME=" + home}, "mbsync", "-c", file, "-a") }
+	sync()
 	l.recallInMaildir(here+"/Status/Queued", here+"/Status/Cancelled")
-	l.shell("", []string{"HOME=" + home}, "mbsync", "-c", file, "-a")
+	sync()
 }
 
 func (l *localRun) recallWithOfflineimap(home string) {

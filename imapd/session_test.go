@@ -217,6 +217,10 @@ func TestExpungedElsewhere(t *testing.T) {
 	if fmt.Sprintf("%q", got) != fmt.Sprintf("%q", want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
+	// What has gone takes no flags, and none are told of it.
+	if got := b.ok("STORE 1:2 +FLAGS (kept)"); strings.Contains(fmt.Sprint(got), "* 2 FETCH") || !strings.Contains(fmt.Sprint(got), "* 1 FETCH") {
+		t.Errorf("STORE: %q", got)
+	}
 	if got := b.ok("NOOP"); len(got) != 1 || got[0] != "* 2 EXPUNGE" {
 		t.Errorf("got %q", got)
 	}

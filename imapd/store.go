@@ -45,6 +45,9 @@ func (s *session) Store(w *imapserver.FetchWriter, set imap.NumSet, store *imap.
 	}
 	var names []imap.Flag
 	for _, i := range lines {
+		if sel.snapshot.lines[i].flags&gone != 0 {
+			continue // it took no flags
+		}
 		names = sel.flagNames(names[:0], i)
 		r := response{line: &sel.snapshot.lines[i], flags: true, names: names}
 		if err := s.respond(w, uint32(i+1), &r, &imap.FetchOptions{UID: true}); err != nil {

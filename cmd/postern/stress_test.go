@@ -345,12 +345,18 @@ func (w *worker) search() error {
 	return nil
 }
 
-// gone reports whether a message may have been removed by somebody.
+// gone reports whether a message may have been removed by somebody. The MOVE of another
+// client may be told here before it is answered there, so that is waited for.
 func (w *worker) gone(uid uint32) bool {
-	w.crowd.mu.Lock()
-	defer w.crowd.mu.Unlock()
 	p := place{w.box, uid}
-	return w.crowd.doomed[p] || w.crowd.ended[p]
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		w.crowd.mu.Lock()
+		gone := w.crowd.doomed[p] || w.crowd.ended[p]
+		w.crowd.mu.Unlock()
+		if gone || time.Now().After(end) {
+			return gone
+		}
+	}
 }
 
 func (w *worker) expunge() error {
@@ -476,12 +482,7 @@ func (w *worker) take(line string) error {
 			return fmt.Errorf("%q of %d messages", line, len(w.view))
 		}
 		if uid := w.view[n-1].uid; uid != 0 && !w.gone(uid) {
-			// The MOVE of another client may be told here before it is answered there.
-			for end := time.Now().Add(5 * time.Second); !w.gone(uid); time.Sleep(20 * time.Millisecond) {
-				if time.Now().After(end) {
-					return fmt.Errorf("%q: nobody has removed UID %d", line, uid)
-				}
-			}
+			return fmt.Errorf("%q: nobody has removed UID %d", line, uid)
 		}
 		w.view = slices.Delete(w.view, n-1, n)
 		return nil
@@ -515,7 +516,8 @@ func (w *worker) takeFetch(n int, line string) error {
 	if m := fetchFlags.FindStringSubmatch(line); m != nil {
 		flags := strings.Fields(m[1])
 		l.flags = sortedFlags(flags)
-		if want, known := w.mine[l.uid]; known && l.uid != 0 && want != slices.Contains(flags, w.name) {
+		// What has gone, though this client was not told, takes no flags any more.
+		if want, known := w.mine[l.uid]; known && l.uid != 0 && want != slices.Contains(flags, w.name) && !w.gone(l.uid) {
 			return fmt.Errorf("%.80q, and this client's own keyword is on it: %v", line, want)
 		}
 	}

@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/emersion/go-imap/v2"
 	"github.com/emersion/go-imap/v2/imapserver"
@@ -28,6 +29,8 @@ func (s *session) Store(w *imapserver.FetchWriter, set imap.NumSet, store *imap.
 	if err != nil {
 		return err
 	}
+	// What has gone takes no flags.
+	lines = slices.DeleteFunc(lines, func(i int) bool { return sel.snapshot.lines[i].flags&gone != 0 })
 	if sel.isStatus() {
 		change.Flags &= statusFlags
 		change.Keywords = nil
@@ -45,9 +48,6 @@ func (s *session) Store(w *imapserver.FetchWriter, set imap.NumSet, store *imap.
 	}
 	var names []imap.Flag
 	for _, i := range lines {
-		if sel.snapshot.lines[i].flags&gone != 0 {
-			continue // it took no flags
-		}
 		names = sel.flagNames(names[:0], i)
 		r := response{line: &sel.snapshot.lines[i], flags: true, names: names}
 		if err := s.respond(w, uint32(i+1), &r, &imap.FetchOptions{UID: true}); err != nil {

@@ -1,6 +1,7 @@
 package imapd
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -51,5 +52,26 @@ func TestAppendedEntry(t *testing.T) {
 	}
 	if got := carry(c, "Status/Cancelled", third); !strings.HasPrefix(got, "t OK [APPENDUID") {
 		t.Errorf("got %s", got)
+	}
+}
+
+// TestStatusSize: the SIZE of a status folder is the sum of what its entries say.
+func TestStatusSize(t *testing.T) {
+	h := newHouse(t, true, nil)
+	for i := range 3 {
+		h.fake.show("alice", h.fake.queuedEntry(int64(i+1), "bob@ok.test"))
+	}
+	c := h.login("alice", "secret")
+	c.ok("EXAMINE Status/Queued")
+	sum := 0
+	for _, line := range c.ok("FETCH 1:* RFC822.SIZE") {
+		var seq, size int
+		if _, err := fmt.Sscanf(line, "* %d FETCH (RFC822.SIZE %d)", &seq, &size); err != nil {
+			t.Fatal(line, err)
+		}
+		sum += size
+	}
+	if got, want := c.ok("STATUS Status/Queued (SIZE)")[0], fmt.Sprintf(`* STATUS "Status/Queued" (SIZE %d)`, sum); got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }

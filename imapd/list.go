@@ -160,7 +160,12 @@ func (s *session) statusData(m routing.Mailbox, options *imap.StatusOptions) (*i
 		return nil, err
 	}
 	messages, unseen := uint32(m.Messages), uint32(m.Unseen)
-	size, limit := mailboxSize(m), uint32(s.guard.limits.Message)
+	size, limit := m.Size, uint32(s.guard.limits.Message)
+	if options.Size && m.Status != routing.FolderNone {
+		if size, err = s.entriesSize(m); err != nil {
+			return nil, err
+		}
+	}
 	data := &imap.StatusData{
 		Mailbox: m.Name, NumMessages: &messages, NumUnseen: &unseen, Size: &size, AppendLimit: &limit,
 		UIDNext: imap.UID(m.UIDNext), UIDValidity: m.UIDValidity,
@@ -186,13 +191,37 @@ func (s *session) statusData(m routing.Mailbox, options *imap.StatusOptions) (*i
 	return data, nil
 }
 
-// mailboxSize is the SIZE of a mailbox. Of a status folder it is a bound: RFC 8438
-// section 2 lets it be larger than the sum.
-func mailboxSize(m routing.Mailbox) int64 {
-	if m.Status != routing.FolderNone {
-		return int64(m.Messages) * maxEntry
+// exactSize is how many entries are rendered to sum their sizes up.
+const exactSize = 500
+
+// entriesSize is the SIZE of a status folder. Where there are many entries it is a
+// bound: RFC 8438 section 2 lets it be larger than the sum.
+func (s *session) entriesSize(m routing.Mailbox) (size int64, err error) {
+	if m.Messages > exactSize {
+		return int64(m.Messages) * maxEntry, nil
 	}
-	return m.Size
+	found, err := s.server.look(s.ctx, m, 0, 0)
+	if err != nil {
+		return 0, err
+	}
+	uids := make([]uint32, len(found.lines))
+	for i := range found.lines {
+		uids[i] = found.lines[i].uid
+	}
+	for part := range slices.Chunk(uids, batch) {
+		entries, err := s.server.Status.Entries(s.ctx, m, part)
+		if err != nil {
+			return 0, err
+		}
+		for i := range entries {
+			o, err := s.unfold(&entries[i])
+			if err != nil {
+				return 0, err
+			}
+			size += int64(len(o.whole()))
+		}
+	}
+	return size, nil
 }
 
 // Create makes a mailbox. A delimiter at its end only says that more will be made

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"postern/routing"
 )
 
 // TestAppendedEntry: mbsync and offlineimap move by APPEND and STORE \Deleted.
@@ -59,7 +61,7 @@ func TestAppendedEntry(t *testing.T) {
 func TestStatusSize(t *testing.T) {
 	h := newHouse(t, true, nil)
 	for i := range 3 {
-		h.fake.show("alice", h.fake.queuedEntry(int64(i+1), "bob@ok.test"))
+		h.fake.show("alice", h.fake.queuedEntry(routing.DeliveryID(i+1), "bob@ok.test"))
 	}
 	c := h.login("alice", "secret")
 	c.ok("EXAMINE Status/Queued")

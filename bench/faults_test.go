@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -285,6 +286,55 @@ func TestDamage(t *testing.T) {
 		t.Fatal(err)
 	}
 	startGateway(t, g)
+	stopGateway(t, g)
+}
+
+// TestFlippedBody (H9): content that the disk has changed goes to nobody. It is held, and
+// the log says why.
+func TestFlippedBody(t *testing.T) {
+	t.Parallel()
+	var open atomic.Bool
+	var came atomic.Int64
+	hop := startSink(t, &traffic.Sink{
+		Fault: func(string) traffic.Fault {
+			if open.Load() {
+				return traffic.None
+			}
+			return traffic.DeferRcpt
+		},
+		Got: func(traffic.Copy) { came.Add(1) },
+	})
+	g := newGateway(t, hop, retryAtOnce)
+	startGateway(t, g)
+	if reply := submitContent(g, recipient(0), traffic.Content(rig.Sender, 200<<10)); !strings.HasPrefix(reply, "250") {
+		t.Fatal(reply)
+	}
+	stopGateway(t, g)
+	files, err := filepath.Glob(filepath.Join(g.Data(), "bodies", "*", "*"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	text, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(files[0], flip(text, len(text)/2), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open.Store(true)
+	startGateway(t, g)
+	db := openFile(t, g.Data())
+	defer db.Close()
+	held := func() bool { return number(t, db, "SELECT count(*) FROM deliveries WHERE state = 'held'") == 1 }
+	for end := time.Now().Add(20 * time.Second); !held() && time.Now().Before(end); {
+		time.Sleep(20 * time.Millisecond)
+	}
+	if !held() || came.Load() > 0 {
+		t.Errorf("held: %v, copies that came: %d", held(), came.Load())
+	}
+	if !strings.Contains(g.Output(), "checksum is wrong") {
+		t.Errorf("the log says %s", g.Output())
+	}
 	stopGateway(t, g)
 }
 

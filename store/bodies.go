@@ -1,13 +1,16 @@
 package store
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -23,11 +26,35 @@ const (
 // digits spread the files.
 type bodies struct{ dir string }
 
-// content is sealed content on its way to a row: data, or the name of a file.
+// content is sealed content on its way to a row, or from one: data, or the name of a file.
+// In both places it is followed by a checksum (CRC-32C, big-endian), so that what a disk
+// has changed is not sent to anybody; what older versions have stored is not.
 type content struct {
-	size int64
+	size int64 // without the checksum
 	data []byte
 	file string
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// checksum is what follows data.
+func checksum(data []byte) []byte {
+	return binary.BigEndian.AppendUint32(nil, crc32.Checksum(data, castagnoli))
+}
+
+// whole returns stored without its checksum, having compared it.
+func (c content) whole(stored []byte) ([]byte, error) {
+	data, sum := stored, []byte(nil)
+	if int64(len(stored)) > c.size {
+		data, sum = stored[:c.size:c.size], stored[c.size:]
+	}
+	switch {
+	case int64(len(data)) < c.size || len(sum) != 0 && len(sum) != crc32.Size:
+		return nil, fmt.Errorf("%w: it has %d bytes, and should have %d", errLost, len(stored), c.size)
+	case len(sum) > 0 && !bytes.Equal(sum, checksum(data)):
+		return nil, fmt.Errorf("%w: its checksum is wrong", errLost)
+	}
+	return data, nil
 }
 
 // columns are the values of size, data and file.
@@ -42,9 +69,8 @@ func (c content) columns() []any {
 // and on disk, when put returns. The file needs no second name while it is written: it
 // counts from the commit that refers to it, and before that it is an orphan.
 func (b bodies) put(data []byte) (content, error) {
-	c := content{size: int64(len(data)), data: data}
 	if len(data) <= inlineLimit {
-		return c, nil
+		return content{size: int64(len(data)), data: slices.Concat(data, checksum(data))}, nil
 	}
 	sub := filepath.Join(b.dir, fmt.Sprintf("%02x", byte(crc32.ChecksumIEEE(data))))
 	if err := b.directory(sub); err != nil {
@@ -60,7 +86,7 @@ func (b bodies) put(data []byte) (content, error) {
 	if err != nil {
 		return content{}, fmt.Errorf("store body: %w", errors.Join(err, os.Remove(f.Name())))
 	}
-	return content{size: c.size, file: filepath.Join(filepath.Base(sub), filepath.Base(f.Name()))}, nil
+	return content{size: int64(len(data)), file: filepath.Join(filepath.Base(sub), filepath.Base(f.Name()))}, nil
 }
 
 // discard removes the file of content that was not stored, and err is why. Where the disk
@@ -78,20 +104,24 @@ func (db *DB) discard(c content, err error) {
 // get returns the content of a row.
 func (b bodies) get(c content) ([]byte, error) {
 	if c.file == "" {
-		return c.data, nil
+		return c.whole(c.data)
 	}
-	data, err := os.ReadFile(filepath.Join(b.dir, c.file))
+	stored, err := os.ReadFile(filepath.Join(b.dir, c.file))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %w", errLost, err)
 	}
-	if err == nil && int64(len(data)) != c.size {
-		return nil, fmt.Errorf("%w: %s has %d bytes, and should have %d", errLost, c.file, len(data), c.size)
+	if err != nil {
+		return nil, err
 	}
-	return data, err
+	data, err := c.whole(stored)
+	if err != nil {
+		return nil, fmt.Errorf("file %s: %w", c.file, err)
+	}
+	return data, nil
 }
 
-// errLost is in the error of a body that will not come back.
-var errLost = errors.New("the file of a body is gone, or not whole")
+// errLost is in the error of content that will not come back.
+var errLost = errors.New("stored content is gone, or not whole")
 
 func (b bodies) remove(file string) error {
 	if err := os.Remove(filepath.Join(b.dir, file)); !errors.Is(err, fs.ErrNotExist) {
@@ -114,6 +144,9 @@ func (b bodies) directory(sub string) error {
 // write fills f, puts it on disk and closes it.
 func write(f *os.File, data []byte) error {
 	_, err := f.Write(data)
+	if err == nil {
+		_, err = f.Write(checksum(data))
+	}
 	if err == nil {
 		err = synced(f.Sync())
 	}

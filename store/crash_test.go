@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -202,7 +203,7 @@ func checkAfterCrash(t *testing.T, dir string, accepted, applied []string) {
 		t.Fatal(err)
 	}
 	for _, file := range files {
-		if info, err := os.Stat(filepath.Join(dir, bodiesName, file)); err != nil || info.Size() != 2*inlineLimit {
+		if info, err := os.Stat(filepath.Join(dir, bodiesName, file)); err != nil || info.Size() != 2*inlineLimit+crc32.Size {
 			t.Errorf("the body %s: %v", file, err)
 		}
 	}

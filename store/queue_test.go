@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -451,26 +452,71 @@ func TestListAndStats(t *testing.T) {
 	})
 }
 
-// Content that is lost holds its delivery for the operator and nobody else's up.
+// Content that is lost or was changed holds its delivery for the operator, and nobody
+// else's up.
 func TestLostBody(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		size int
+		harm func(r *rig, file string) error
+	}{
+		{"a file removed", 2 * inlineLimit, func(_ *rig, file string) error { return os.Remove(file) }},
+		{"a file cut", 2 * inlineLimit, func(_ *rig, file string) error { return os.Truncate(file, 1000) }},
+		{"a file without its checksum cut", 2 * inlineLimit, func(_ *rig, file string) error { return os.Truncate(file, 2*inlineLimit-1) }},
+		{"a file grown", 2 * inlineLimit, func(_ *rig, file string) error { return os.Truncate(file, 3*inlineLimit) }},
+		{"a file flipped", 2 * inlineLimit, func(_ *rig, file string) error {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				return err
+			}
+			text[inlineLimit] ^= 1
+			return os.WriteFile(file, text, 0o600)
+		}},
+		{"a row flipped", 1000, func(r *rig, _ string) error {
+			return r.write(context.Background(), func(t *tx) error {
+				_, err := t.exec("UPDATE bodies SET data = CAST(replace(data, 'xxxx', 'xxxy') AS BLOB) WHERE size = 1000")
+				return err
+			})
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			onEach(t, func(t *testing.T, r *rig) {
+				a := r.letter([]string{"bob@ok.test"})
+				a.Message.Data = bytes.Repeat([]byte("x"), test.size)
+				lost := r.accept(a)[0]
+				good := r.accept(r.letter([]string{"carol@ok.test"}))[0]
+				file := ""
+				if files, _ := filepath.Glob(filepath.Join(r.dir, bodiesName, "*", "*")); len(files) > 0 {
+					file = files[0]
+				}
+				if err := test.harm(r, file); err != nil {
+					t.Fatal(err)
+				}
+				jobs := r.claim()
+				if len(jobs) != 1 || jobs[0].Delivery.ID != good {
+					t.Errorf("claimed %+v", jobs)
+				}
+				if s := r.state(lost); s != routing.Held {
+					t.Errorf("the delivery whose content is lost is %s", s)
+				}
+			})
+		})
+	}
+}
+
+// What an older version has stored has no checksum.
+func TestBodyWithoutChecksum(t *testing.T) {
 	onEach(t, func(t *testing.T, r *rig) {
-		a := r.letter([]string{"bob@ok.test"})
-		a.Message.Data = bytes.Repeat([]byte("x"), 2*inlineLimit)
-		lost := r.accept(a)[0]
-		good := r.accept(r.letter([]string{"carol@ok.test"}))[0]
-		files, err := filepath.Glob(filepath.Join(r.dir, bodiesName, "*", "*"))
-		if err != nil || len(files) != 1 {
-			t.Fatalf("%v, %v", files, err)
-		}
-		if err := os.Truncate(files[0], 1000); err != nil {
+		id := r.accept(r.letter([]string{"bob@ok.test"}))[0]
+		if err := r.write(t.Context(), func(t *tx) error {
+			_, err := t.exec("UPDATE bodies SET data = substr(data, 1, size)")
+			return err
+		}); err != nil {
 			t.Fatal(err)
 		}
 		jobs := r.claim()
-		if len(jobs) != 1 || jobs[0].Delivery.ID != good {
+		if len(jobs) != 1 || jobs[0].Delivery.ID != id || string(jobs[0].Message.Data) != "sealed data" {
 			t.Errorf("claimed %+v", jobs)
-		}
-		if s := r.state(lost); s != routing.Held {
-			t.Errorf("the delivery whose content is lost is %s", s)
 		}
 	})
 }

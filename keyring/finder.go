@@ -186,11 +186,11 @@ func (f *Finder) lookUp(ctx context.Context, a routing.Address) ([]routing.Filin
 		switch filing {
 		case routing.FiledFirst:
 			usable = true
-			f.Log.Info("key found", "address", a.String(), "fingerprint", fingerprint)
+			f.Log.Info("key found", "domain", a.ASCIIDomain(), "fingerprint", fingerprint)
 		case routing.FiledSame:
 			usable = true
 		case routing.FiledPending:
-			f.Log.Warn("another key than the one known was found; it waits for: postern key confirm", "address", a.String(), "fingerprint", fingerprint)
+			f.Log.Warn("another key than the one known was found; it waits for: postern key confirm", "domain", a.ASCIIDomain(), "fingerprint", fingerprint)
 		}
 	}
 	if usable {
@@ -242,7 +242,7 @@ func (f *Finder) round(ctx context.Context) error {
 		wg.Go(func() {
 			for a := range work {
 				if _, err := f.Look(ctx, a); err != nil && ctx.Err() == nil {
-					f.Log.Error("look for keys", "address", a.String(), "err", err)
+					f.Log.Error("look for keys", "domain", a.ASCIIDomain(), "err", err)
 				}
 			}
 		})

@@ -140,7 +140,7 @@ func (g *Gate) reachable(ctx context.Context, r *Recipient, asked Security) erro
 	case first == nil:
 		return nil
 	case unsure:
-		g.Log.Warn("look for keys at submission", "to", r.Address.String(), "err", first)
+		g.Log.Warn("look for keys at submission", "err", first)
 		// RFC 3463 section 3.8: cryptographic failure, for now.
 		return &Refusal{Code: 451, Status: "4.7.5", Text: fmt.Sprintf("whether there is a key for %s is not known yet; try again later", r.Address)}
 	}

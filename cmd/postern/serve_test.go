@@ -106,7 +106,7 @@ format = "json"
 	if _, err := net.Dial("tcp", at["submission"]); err == nil {
 		t.Error("someone still listens")
 	}
-	for _, secret := range []string{"correct horse", "CANARY"} { // T28
+	for _, secret := range []string{"correct horse", "CANARY", "alice@here.test"} { // T28
 		if strings.Contains(log.String(), secret) {
 			t.Errorf("the log holds %q:\n%s", secret, log.String())
 		}

@@ -55,7 +55,8 @@ func (d *document) postmasterAnswers() bool {
 
 // nobody reports whether the From is a null address, which only servers write.
 func (d *document) nobody() bool {
-	return strings.HasSuffix(strings.TrimSpace(d.header.Get("From")), "<>")
+	from := d.header.Get("From")
+	return beginsWith(strings.TrimSpace(from[strings.LastIndexByte(from, '<')+1:]), []string{">", "@>"}) && strings.Contains(from, "<")
 }
 
 // nullPath reports whether the message came with a null return path, or with that of

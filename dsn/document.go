@@ -87,6 +87,9 @@ func (d *document) walk(h message.Header, body []byte, depth int) {
 		}
 		media = "text/plain"
 	}
+	if words := strings.Fields(media); len(words) > 1 {
+		media = words[0] // a semicolon is missing behind it
+	}
 	if media == "" || media == "text" {
 		media = "text/plain"
 	}
@@ -199,7 +202,11 @@ func indexFold(s, sub string) int {
 func (d *document) text() string {
 	for _, media := range []string{"text/plain", "text/html"} {
 		for i := range d.leaves {
-			if l := &d.leaves[i]; l.media == media {
+			l := &d.leaves[i]
+			if i > 0 && l.header.Has("Received") {
+				continue // what is returned, without a header of its own as a part
+			}
+			if l.media == media {
 				if s := l.text(); strings.TrimSpace(s) != "" {
 					return s
 				}

@@ -9,7 +9,7 @@ func TestMeanings(t *testing.T) {
 	for subject, texts := range map[uint16][]string{
 		1: {"User unknown", "unknown user account", "<ann@example.com> does not exist.", "User [ann@example.com] does not exist", "ann@example.com is not a known user on this system",
 			"** No mail box available for this user **", "BAD_RECIPIENT", "Recipient ann@example.com was not found in LDAP server", `unknown local-part "ann" in domain "example.com"`, "There is no one at this address",
-			"no ann@example.com in name directory", "mailbox for ann@example.com does not exist", "the user's email name is not found", "recipient not exist", "can't accept user", "Address rejected ann@example.com",
+			"no ann@example.com in name directory", "mailbox for ann@example.com does not exist", "the user's email name is not found", "recipient not exist", "can't accept user", "Address rejected ann@example.com", "mailbox ann@example.com unavailable (x)",
 			"Adresse d au moins un destinataire invalide", "Utilisateur inconnu !", "Empfänger unbekannt", "Empfaenger unbekannt", "Benutzer existiert nicht", "no existe ese usuario", "destinatario sconosciuto",
 			"usuário desconhecido", "okänd mottagare", "Użytkownik nieznany", "нет такого пользователя", "ユーザーが存在しません", "该用户不存在", "Name or service not known", "no MX or A records", "recipient domain must exist"},
 		2: {"user is over the quota", "does not have enough space", "User has too many messages on the server", "Boîte du destinataire pleine", "Postfach voll", "casella piena", "buzón lleno", "message for <ann@example.com> would exceed mailbox quota",
@@ -19,7 +19,7 @@ func TestMeanings(t *testing.T) {
 		5: {"Syntax error in parameters", "too many recipients"},
 		6: {"SMTPUTF8 is required, but was not offered", "Message contains invalid headers"},
 		7: {"Sender address rejected: user unknown", "domain of sender address ann@example.org does not exist", "Client host rejected: cannot find your hostname", "is not allowed to send mail from example.com", "sorry, that domain isn't in my list of allowed rcpthosts",
-			"not allowed to relay through this machine", "IP/domain reputation problems", "your server requires confirmation", "does not pass DMARC verification", "Post by non-member to a members-only list", "you're using a mass mailer", "because the recipient is not accepting mail with attachments"},
+			"not allowed to relay through this machine", "IP/domain reputation problems", "temporarily deferred due to unresolvable RFC.5321 from domain", "your server requires confirmation", "does not pass DMARC verification", "Post by non-member to a members-only list", "you're using a mass mailer", "because the recipient is not accepting mail with attachments"},
 		0: {"", "550", "Transaction failed", "Good day"},
 	} {
 		for _, text := range texts {

@@ -24,7 +24,7 @@ var bounceSubjects = []string{"undeliver", "non-deliver", "nondeliver", "non del
 	"ei voitu toimittaa", "toimitus epäonnistui", "nie można dostarczyć", "niedostarczon", "niedostarczaln", "zwrot poczty", "nedoručiteln", "nedoručen", "doručení se nezdařilo",
 	"teslim edilemedi", "iletilemedi", "kézbesíthetetlen", "nem kézbesíthető", "δεν παραδόθηκε", "αδύνατη η παράδοση",
 	"не доставлен", "не было доставлен", "недоставлен", "не может быть доставлен", "невозможно доставить", "ошибка доставки", "возвращ",
-	"配信不能", "配信できません", "送信できません", "配送できません", "送達できません", "配信エラー", "送信エラー", "エラーメール", "未配信", "返送", "戻り",
+	"配信不能", "配信できません", "送信できません", "配送できません", "送達できません", "配信エラー", "送信エラー", "エラーメール", "メールエラー", "エラー通知", "未配信", "返送", "戻り",
 	"未达", "退信", "退回", "失败", "无法送达", "無法送達", "無法傳遞", "无法投递", "未送达", "投递失败", "发送失败", "반송", "배달되지", "전달되지", "전송 실패", "배달 실패"}
 
 // failureSubjects are those that say it all: the words below them are perhaps in a

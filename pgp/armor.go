@@ -175,6 +175,17 @@ func armorKey(kind string, key []byte) []byte {
 	return appendArmor(make([]byte, 0, armoredSize(kind, lf, sum, len(key))), kind, lf, sum, key)
 }
 
+// HoldsSecret reports whether a key ring, armored or as packets, looks like one of secret
+// keys.
+func HoldsSecret(ring []byte) bool {
+	if bytes.Contains(ring, []byte("-----BEGIN "+armorSecret+"-----")) {
+		return true
+	}
+	p, err := guard(packet.NewReader(bytes.NewReader(ring)).Next)
+	_, secret := p.(*packet.PrivateKey)
+	return err == nil && secret
+}
+
 // keyVersion returns the version of the key that packets begin with, 0 if they do not
 // begin with one.
 func keyVersion(packets []byte) int {

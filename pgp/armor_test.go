@@ -123,3 +123,19 @@ func BenchmarkArmor(b *testing.B) {
 		appendArmor(dst, armorMessage, crlf, true, data)
 	}
 }
+
+func TestHoldsSecret(t *testing.T) {
+	key := keyOf(t, "a")
+	for name, test := range map[string]struct {
+		ring []byte
+		want bool
+	}{
+		"secret": {key.secret, true}, "secret, armored": {ArmorSecret(key.secret), true}, "public": {key.public, false},
+		"public, armored": {ArmorPublic(key.public), false}, "nothing": {nil, false}, "text": {[]byte("hello"), false},
+		"broken": {key.secret[:1], false},
+	} {
+		if got := HoldsSecret(test.ring); got != test.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -44,7 +43,7 @@ func (a *app) keyImport() *cobra.Command {
 of their user ids; or under those named with --address, which is how one key serves
 a whole domain. Keys that cannot be used are refused, and the reason is given.
 
-Armored secret keys are refused: the gateway has no use for them, and should not see them.`,
+Secret keys are refused: the gateway has no use for them, and should not see them.`,
 		Example: `  postern key import bob.asc
   gpg --export bob@example.org | postern key import -
   postern key import office.asc --address '*@example.org'`,
@@ -69,7 +68,7 @@ func (a *app) importKeys(ctx context.Context, o *opened, file string, addresses 
 	if err != nil {
 		return err
 	}
-	if bytes.Contains(text, []byte("PGP PRIVATE KEY BLOCK")) {
+	if pgp.HoldsSecret(text) {
 		return errors.New("it holds a secret key, for which the gateway has no use: import what gpg --export prints")
 	}
 	certs, err := pgp.ParseCerts(text)

@@ -91,13 +91,18 @@ var pairs = sync.OnceValue(func() *[1 << 12]uint16 {
 	return &t
 })
 
-// appendLine appends a full line in base64: 12 bits at a time, in twice the speed of
-// encoding/base64.
+// appendLine appends a full line in base64.
 func appendLine(dst []byte, line *[armorOctets]byte) []byte {
-	t := pairs()
 	n := len(dst)
 	dst = slices.Grow(dst, armorWidth)[:n+armorWidth]
-	out := (*[armorWidth]byte)(dst[n:])
+	encodeLine((*[armorWidth]byte)(dst[n:]), line)
+	return dst
+}
+
+// encodeLine writes a full line in base64: 12 bits at a time, in twice the speed of
+// encoding/base64.
+func encodeLine(out *[armorWidth]byte, line *[armorOctets]byte) {
+	t := pairs()
 	for i := range armorOctets / 6 {
 		// Two octets more than are wanted, the last time two octets earlier.
 		var v uint64
@@ -108,7 +113,6 @@ func appendLine(dst []byte, line *[armorOctets]byte) []byte {
 		}
 		binary.BigEndian.PutUint64(out[8*i:], uint64(t[v>>36])<<48|uint64(t[v>>24&0xFFF])<<32|uint64(t[v>>12&0xFFF])<<16|uint64(t[v&0xFFF]))
 	}
-	return dst
 }
 
 // wantsChecksum says whether armor for the reader of a key or signature of the given

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,31 +22,34 @@ import (
 // best first. Where none will do, the error is a *NoKeyError. Where the key chosen does not
 // say that it reads the form of data, its content is encrypted anew, in a form that it
 // reads: the signature inside stays the same.
-func (s *Sealer) Copy(head []byte, id string, data, wrapped []byte, address string, certs [][]byte, now time.Time) (mail []byte, err error) {
+//
+// The mail is armored while it is read: it holds on to data, and to no copy of it.
+func (s *Sealer) Copy(head []byte, id string, data, wrapped []byte, address string, certs [][]byte, now time.Time) (mail io.ReadSeeker, size int64, err error) {
 	f, err := formOf(data)
 	if err != nil {
-		return nil, fmt.Errorf("copy message: %w", err)
+		return nil, 0, fmt.Errorf("copy message: %w", err)
 	}
 	session, err := s.sessionKey(id, f, wrapped)
 	if err != nil {
-		return nil, fmt.Errorf("copy message: %w", err)
+		return nil, 0, fmt.Errorf("copy message: %w", err)
 	}
 	defer clear(session)
 	key, err := s.keyPacket(f, session, address, certs, now)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if key.form != f {
 		defer clear(key.session)
 		if data, err = convert(data, f, session, key.form, key.session, s.Rand); err != nil {
-			return nil, fmt.Errorf("copy message in another form: %w", err)
+			return nil, 0, fmt.Errorf("copy message in another form: %w", err)
 		}
 	}
 	boundary, err := newBoundary(s.Rand)
 	if err != nil {
-		return nil, fmt.Errorf("copy message: %w", err)
+		return nil, 0, fmt.Errorf("copy message: %w", err)
 	}
-	return encryptedMail(head, boundary, key, data), nil
+	sealed := encryptedMail(head, boundary, key, data)
+	return sealed, sealed.Size(), nil
 }
 
 // convert encrypts the packets inside data anew, whole as they are, in another form and
@@ -139,18 +143,12 @@ const (
 // mimeHead is what begins the MIME fields of a mail.
 const mimeHead = "MIME-Version: 1.0" + crlf + "Content-Type: "
 
-// encryptedMail returns head and a multipart/encrypted entity, in one buffer of its exact
-// size.
-func encryptedMail(head []byte, boundary string, key keyPacket, data []byte) []byte {
+// encryptedMail returns head and a multipart/encrypted entity.
+func encryptedMail(head []byte, boundary string, key keyPacket, data []byte) *armoredMail {
 	fields := mimeHead + `multipart/encrypted; protocol="application/pgp-encrypted"; boundary="` + boundary + `"` + crlf + crlf
 	first, next, last := "--"+boundary+crlf, crlf+"--"+boundary+crlf, crlf+"--"+boundary+"--"+crlf
-	mail := make([]byte, 0, len(head)+len(fields)+len(first)+len(encryptedHead)+len(next)+len(encryptedMain)+
-		armoredSize(armorMessage, crlf, key.sum, len(key.octets)+len(data))+len(last))
-	mail = append(append(mail, head...), fields...)
-	mail = append(append(mail, first...), encryptedHead...)
-	mail = append(append(mail, next...), encryptedMain...)
-	mail = appendArmor(mail, armorMessage, crlf, key.sum, key.octets, data)
-	return append(mail, last...)
+	before := slices.Concat(head, []byte(fields+first+encryptedHead+next+encryptedMain))
+	return newArmoredMail(before, []byte(last), key, data)
 }
 
 // Sign makes a mail that is signed in clear (RFC 3156 section 5): head, which is fields

@@ -1,7 +1,6 @@
 package pgp_test
 
 import (
-	"bytes"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -43,11 +42,11 @@ func ExampleSealer() {
 	}
 
 	// … and once for each address, when a copy is sent to it.
-	copied, err := sealer.Copy(nil, "message-1", data, wrapped, "alice@example.net", [][]byte{cert}, now)
+	copied, _, err := sealer.Copy(nil, "message-1", data, wrapped, "alice@example.net", [][]byte{cert}, now)
 	if err != nil {
 		log.Fatal(err)
 	}
-	m, err := mail.ReadMessage(bytes.NewReader(copied))
+	m, err := mail.ReadMessage(copied)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -64,7 +63,7 @@ func ExampleSealer() {
 	fmt.Println(string(got) == string(content), by == signer.Fingerprint(), err)
 
 	// Nobody can be written to without a key.
-	_, err = sealer.Copy(nil, "message-1", data, wrapped, "bob@example.net", nil, now)
+	_, _, err = sealer.Copy(nil, "message-1", data, wrapped, "bob@example.net", nil, now)
 	var none *pgp.NoKeyError
 	if errors.As(err, &none) {
 		fmt.Println(none.NoKey())

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -142,9 +143,15 @@ var anyone = [][][]byte{nil}
 
 // copyParts is Copy, in the parts that a reader divides it into.
 func (s *Sealer) copyParts(id string, data, wrapped []byte, address string, certs [][]byte, now time.Time) (contentType string, body []byte, err error) {
-	mail, err := s.Copy(nil, id, data, wrapped, address, certs, now)
-	contentType, body = mimeParts(mail)
-	return contentType, body, err
+	mail, size, err := s.Copy(nil, id, data, wrapped, address, certs, now)
+	if err != nil {
+		if mail != nil {
+			err = fmt.Errorf("there is a mail all the same: %w", err)
+		}
+		return "", nil, err
+	}
+	contentType, body = mimeParts(readMail(mail, size))
+	return contentType, body, nil
 }
 
 // signParts is Sign, likewise.
@@ -152,6 +159,18 @@ func (s *Sealer) signParts(entity []byte, now time.Time) (contentType string, bo
 	mail, err := s.Sign(nil, entity, now)
 	contentType, body = mimeParts(mail)
 	return contentType, body, err
+}
+
+// readMail reads a mail, into a buffer of its size.
+func readMail(mail io.Reader, size int64) []byte {
+	b := make([]byte, size)
+	if n, err := io.ReadFull(mail, b); err != nil {
+		panic(fmt.Sprintf("%d octets of %d: %v", n, size, err))
+	}
+	if n, err := mail.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		panic("a mail is longer than its size")
+	}
+	return b
 }
 
 func mimeParts(mail []byte) (contentType string, body []byte) {

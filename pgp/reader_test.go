@@ -89,7 +89,11 @@ func encryptTo(t testing.TB, key testKey, write func(w *bytes.Buffer)) (contentT
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return mimeParts(encryptedMail(nil, "b", kp, data.Bytes()))
+	return mailParts(encryptedMail(nil, "b", kp, data.Bytes()))
+}
+
+func mailParts(m *armoredMail) (contentType string, body []byte) {
+	return mimeParts(readMail(m, m.Size()))
 }
 
 // TestBomb: what grows when it is unpacked is stopped at MaxSize.
@@ -170,7 +174,7 @@ func TestReaderTakesOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := &Reader{Secrets: [][]byte{key.secret}, Now: func() time.Time { return noon }}
-		content, _, err := r.Decrypt(mimeParts(encryptedMail(nil, "b", keyPacket{}, b.Bytes())))
+		content, _, err := r.Decrypt(mailParts(encryptedMail(nil, "b", keyPacket{}, b.Bytes())))
 		if err != nil || string(content) != "hello" {
 			t.Errorf("AEAD %v: %q, %v", aead != nil, content, err)
 		}

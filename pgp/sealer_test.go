@@ -49,9 +49,6 @@ func TestSealCopyRead(t *testing.T) {
 			t.Run(name+"/"+kind.name, func(t *testing.T) {
 				key := keyOf(t, kind.name)
 				contentType, body := s.mustCopy(t, name, data, wrapped, "a@example.org", key.public)
-				if cap(body) != len(body) {
-					t.Errorf("body has %d octets in a buffer of %d", len(body), cap(body))
-				}
 				if i := bareLineEnd(body); i >= 0 {
 					t.Errorf("bare line end at octet %d", i)
 				}
@@ -457,9 +454,6 @@ func TestSign(t *testing.T) {
 	contentType, body, err := s.signParts(entity, noon)
 	if err != nil {
 		t.Fatal(err)
-	}
-	if cap(body) != len(body) {
-		t.Errorf("body has %d octets in a buffer of %d", len(body), cap(body))
 	}
 	kind, params, err := mime.ParseMediaType(contentType)
 	if err != nil || kind != "multipart/signed" || params["protocol"] != "application/pgp-signature" || params["micalg"] != "pgp-sha256" {

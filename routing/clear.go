@@ -10,42 +10,42 @@ import (
 // clear makes a copy that leaves in clear: as it came, or signed, with the gateway's
 // fields in front. Outer is the shared header of sealed copies, and own are the fields of
 // this copy alone.
-func (r *Runner) clear(job *Job, outer message.Header, own []byte, level Security) ([]byte, bool, Outcome) {
+func (r *Runner) clear(job *Job, outer message.Header, own []byte, level Security) (composed, Outcome) {
 	m, id := job.Message, string(job.Message.ID)
 	if m.Notice && level != Signed {
 		// What the gateway writes is split at its entity, and goes together again.
 		mail, err := r.Sealer.Open(slices.Concat(outer.Bytes(), own, []byte("MIME-Version: 1.0\r\n")), id, m.Data, m.Key)
 		if err != nil {
-			return nil, false, r.internal(job, "open content", err)
+			return composed{}, r.internal(job, "open content", err)
 		}
-		return mail, false, Outcome{}
+		return inClear(mail), Outcome{}
 	}
 	content, err := r.Sealer.Open(nil, id, m.Data, m.Key)
 	if err != nil {
-		return nil, false, r.internal(job, "open content", err)
+		return composed{}, r.internal(job, "open content", err)
 	}
 	entity := content
 	if !m.Notice {
 		original, body, stamp, err := message.Unprotect(content)
 		if err != nil {
-			return nil, false, r.internal(job, "read content", err)
+			return composed{}, r.internal(job, "read content", err)
 		}
 		if job.Message.Acked {
 			original.Del("Reply-To") // the copy has its own
 		}
 		outer = message.ClearHeader(outer, original, level == Signed)
 		if level != Signed {
-			return asItCame(outer, own, body), false, Outcome{}
+			return inClear(asItCame(outer, own, body)), Outcome{}
 		}
 		if entity, err = r.protectClear(original, body, stamp); err != nil {
-			return nil, false, r.internal(job, "protect content", err)
+			return composed{}, r.internal(job, "protect content", err)
 		}
 	}
 	mail, err := signerOf(r.Signers, m.Account, r.Sealer).Sign(slices.Concat(outer.Bytes(), own), entity, r.Now())
 	if err != nil {
-		return nil, false, r.internal(job, "sign content", err)
+		return composed{}, r.internal(job, "sign content", err)
 	}
-	return mail, false, Outcome{}
+	return inClear(mail), Outcome{}
 }
 
 // protectClear is the entity to be signed in clear.
@@ -57,12 +57,6 @@ func (r *Runner) protectClear(original message.Header, body []byte, stamp *messa
 	pieces, err := message.Protect(message.Payload{Original: original, Body: body, Stamp: stamp, Clear: true,
 		Boundary: boundary, Location: r.Config.location()})
 	return bytes.Join(pieces, nil), err
-}
-
-// isASCIIHeader reports whether the header of a mail can be sent without SMTPUTF8.
-func isASCIIHeader(mail []byte) bool {
-	head, _, _ := bytes.Cut(mail, []byte("\r\n\r\n"))
-	return isASCII(head)
 }
 
 // asItCame puts a message together again.

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -266,12 +267,13 @@ func (seals) Open(head []byte, id string, data, wrapped []byte) ([]byte, error) 
 	return slices.Concat(head, data), nil
 }
 
-func (s seals) Copy(head []byte, id string, data, wrapped []byte, address string, certs [][]byte, _ time.Time) ([]byte, error) {
+func (s seals) Copy(head []byte, id string, data, wrapped []byte, address string, certs [][]byte, _ time.Time) (io.ReadSeeker, int64, error) {
 	if len(certs) == 0 {
-		return nil, noKey("no key is on file for " + address)
+		return nil, 0, noKey("no key is on file for " + address)
 	}
 	content, err := s.Open(nil, id, data, wrapped)
-	return slices.Concat(head, fmt.Appendf(nil, "MIME-Version: 1.0\r\nContent-Type: multipart/encrypted\r\n\r\nsealed for %s\r\n", certs[0]), content), err
+	mail := slices.Concat(head, fmt.Appendf(nil, "MIME-Version: 1.0\r\nContent-Type: multipart/encrypted\r\n\r\nsealed for %s\r\n", certs[0]), content)
+	return bytes.NewReader(mail), int64(len(mail)), err
 }
 
 func (seals) Sign(head, entity []byte, _ time.Time) ([]byte, error) {

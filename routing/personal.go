@@ -95,7 +95,11 @@ func (g *Gate) sealSent(ctx context.Context, s *Submission, m *Message) (*Deposi
 	if err != nil {
 		return nil, err
 	}
-	mail, err := g.Sealer.Copy(outer, string(m.ID), m.Data, m.Key, self.Key(), certs, g.Now())
+	copied, size, err := g.Sealer.Copy(outer, string(m.ID), m.Data, m.Key, self.Key(), certs, g.Now())
+	if err != nil {
+		return nil, err
+	}
+	mail, err := readAll(copied, size)
 	if err != nil {
 		return nil, err
 	}

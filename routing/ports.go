@@ -123,9 +123,9 @@ type Sealer interface {
 	Open(head []byte, id string, data, wrapped []byte) (content []byte, err error)
 	// Copy makes the mail for one address: head, which is fields without those of MIME, and
 	// the PGP/MIME entity (RFC 3156 section 4), the key packet for the address in front of
-	// data. Where no certificate will do, the error has the method NoKey() string, which
-	// says why for people.
-	Copy(head []byte, id string, data, wrapped []byte, address string, certs [][]byte, now time.Time) (mail []byte, err error)
+	// data. It may be written while it is read; size is its length. Where no certificate
+	// will do, the error has the method NoKey() string, which says why for people.
+	Copy(head []byte, id string, data, wrapped []byte, address string, certs [][]byte, now time.Time) (mail io.ReadSeeker, size int64, err error)
 	// Sign makes a mail that is signed in clear (RFC 3156 section 5): head, likewise, and a
 	// MIME entity.
 	Sign(head, entity []byte, now time.Time) (mail []byte, err error)

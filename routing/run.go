@@ -238,17 +238,17 @@ func (r *Runner) send(ctx context.Context, job *Job) (Outcome, *Deposit) {
 	if err != nil {
 		return r.internal(job, "look up mailbox", err), nil
 	}
-	body, sealed, outcome := r.compose(ctx, job)
+	c, outcome := r.compose(ctx, job)
 	if outcome.Verdict != 0 {
 		return outcome, nil
 	}
 	if account != "" {
-		return r.deposit(job, account, body, sealed)
+		return r.deposit(job, account, c)
 	}
 	p := &Parcel{
 		To:    []Target{{Address: job.Delivery.Address, Notify: job.Recipient.Notify}},
-		EnvID: job.Message.EnvID, Ret: "HDRS", UTF8: job.Message.UTF8 || job.Delivery.Address.NeedsUTF8() || !sealed && !isASCIIHeader(body),
-		Body: bytes.NewReader(body), Size: int64(len(body)), Priority: job.Message.Priority,
+		EnvID: job.Message.EnvID, Ret: "HDRS", UTF8: job.Message.UTF8 || job.Delivery.Address.NeedsUTF8() || c.utf8,
+		Body: c.mail, Size: c.size, Priority: job.Message.Priority,
 	}
 	if !job.Message.Notice {
 		p.From = r.address(r.Tokens.Report(AttemptID{Delivery: job.Delivery.ID, N: job.Delivery.Attempts}))
@@ -260,7 +260,7 @@ func (r *Runner) send(ctx context.Context, job *Job) (Outcome, *Deposit) {
 		p.To[0].ORCPT = job.Recipient.ORCPT
 	}
 	o := r.Relay.Send(ctx, p)[0]
-	o.Sealed = sealed
+	o.Sealed = c.sealed
 	return o, nil
 }
 
@@ -269,22 +269,36 @@ func (r *Runner) address(local string) Address {
 	return Address{Local: local, Domain: r.Config.ReturnDomain}
 }
 
+// composed is a copy, ready to leave.
+type composed struct {
+	mail   io.ReadSeeker
+	size   int64
+	sealed bool
+	utf8   bool // its header needs SMTPUTF8, whatever the message does
+}
+
+// inClear is a copy that is not sealed.
+func inClear(mail []byte) composed {
+	head, _, _ := bytes.Cut(mail, []byte("\r\n\r\n"))
+	return composed{mail: bytes.NewReader(mail), size: int64(len(mail)), utf8: !isASCII(head)}
+}
+
 // compose makes the copy: the shared outer header, the fields that belong to this
 // copy alone, and the content sealed for its address. An outcome with a verdict
 // says why there is none.
-func (r *Runner) compose(ctx context.Context, job *Job) (copy []byte, sealed bool, o Outcome) {
+func (r *Runner) compose(ctx context.Context, job *Job) (composed, Outcome) {
 	m, id := job.Message, string(job.Message.ID)
 	outer, err := r.Vault.Unwrap(SealedHead+id, m.Head)
 	if err != nil {
-		return nil, false, r.internal(job, "open outer header", err)
+		return composed{}, r.internal(job, "open outer header", err)
 	}
 	h, err := message.ParseHeader(outer)
 	if err != nil {
-		return nil, false, r.internal(job, "read outer header", err)
+		return composed{}, r.internal(job, "read outer header", err)
 	}
 	fields, err := r.ownFields(job)
 	if err != nil {
-		return nil, false, r.internal(job, "write header", err)
+		return composed{}, r.internal(job, "write header", err)
 	}
 	return r.mail(ctx, job, h, fields)
 }
@@ -318,8 +332,19 @@ func (r *Runner) ownFields(job *Job) ([]byte, error) {
 	return h.Bytes(), nil
 }
 
+// readAll reads what has the given size, into one buffer of it.
+func readAll(r io.Reader, size int64) ([]byte, error) {
+	b := make([]byte, size)
+	_, err := io.ReadFull(r, b)
+	return b, err
+}
+
 // deposit makes the copy for a mailbox of this gateway.
-func (r *Runner) deposit(job *Job, account string, body []byte, sealed bool) (Outcome, *Deposit) {
+func (r *Runner) deposit(job *Job, account string, c composed) (Outcome, *Deposit) {
+	body, err := readAll(c.mail, c.size)
+	if err != nil {
+		return r.internal(job, "write copy", err), nil
+	}
 	mail, err := r.Vault.Wrap(SealedMail+account, body)
 	if err != nil {
 		return r.internal(job, "seal mail", err), nil
@@ -331,14 +356,14 @@ func (r *Runner) deposit(job *Job, account string, body []byte, sealed bool) (Ou
 	if job.Delivery.Step > 0 {
 		flags |= FlagFallback
 	}
-	if sealed {
+	if c.sealed {
 		flags |= FlagEncrypted
 	}
 	d := &Deposit{Account: account, Flags: flags, Size: int64(len(body)), Sealed: mail}
 	if !job.Message.Notice {
 		d.Delivery = job.Delivery.ID
 	}
-	return Outcome{Verdict: Stored, Status: storedStatus, Text: "stored in the mailbox", Phase: "mailbox", Sealed: sealed}, d
+	return Outcome{Verdict: Stored, Status: storedStatus, Text: "stored in the mailbox", Phase: "mailbox", Sealed: c.sealed}, d
 }
 
 // internal is the outcome of a fault of our own. Its text says nothing; the log

@@ -60,15 +60,16 @@ func (g *Gate) readers(ctx context.Context, s *Submission, p *Policy) ([][][]byt
 // Where a key is preferred, only its certain absence lets the copy leave in clear: a
 // look-up that fails, a key that has changed or a fault of ours never does, or whoever
 // can cause one of these could read what would have been sealed.
-func (r *Runner) mail(ctx context.Context, job *Job, outer message.Header, own []byte) (mail []byte, sealed bool, o Outcome) {
+func (r *Runner) mail(ctx context.Context, job *Job, outer message.Header, own []byte) (composed, Outcome) {
 	m, id := job.Message, string(job.Message.ID)
 	level := r.Config.Security(job.Delivery.Address, job.Recipient.Terms.Encrypt)
 	if level != Require && level != Prefer {
 		return r.clear(job, outer, own, level)
 	}
 	certs, err := r.Keys.Certs(ctx, job.Delivery.Address)
+	c := composed{sealed: true}
 	if err == nil {
-		mail, err = r.Sealer.Copy(slices.Concat(outer.Bytes(), own), id, m.Data, m.Key, job.Delivery.Address.Key(), certs, r.Now())
+		c.mail, c.size, err = r.Sealer.Copy(slices.Concat(outer.Bytes(), own), id, m.Data, m.Key, job.Delivery.Address.Key(), certs, r.Now())
 	}
 	var missing noKeyError
 	var pending keyPendingError
@@ -76,7 +77,7 @@ func (r *Runner) mail(ctx context.Context, job *Job, outer message.Header, own [
 	harmless := m.Notice && job.Recipient.Terms.Encrypt != Require
 	switch {
 	case err == nil:
-		return mail, true, Outcome{}
+		return c, Outcome{}
 	case harmless && (none || changed):
 		return r.clear(job, outer, own, Plain)
 	case none && level == Prefer && len(certs) == 0 && job.Recipient.Terms.Encrypt == Signed:
@@ -84,12 +85,12 @@ func (r *Runner) mail(ctx context.Context, job *Job, outer message.Header, own [
 	case none && level == Prefer && len(certs) == 0:
 		return r.clear(job, outer, own, Plain)
 	case none:
-		return nil, false, Outcome{Verdict: NoKey, Status: noKeyStatus, Text: missing.NoKey(), Phase: keyPhase}
+		return composed{}, Outcome{Verdict: NoKey, Status: noKeyStatus, Text: missing.NoKey(), Phase: keyPhase}
 	case changed:
 		// Whose key it is, only a person can tell: it is held, and released by that.
-		return nil, false, Outcome{Verdict: Misconfigured, Status: keyPendingStatus, Text: pending.KeyPending(), Phase: keyPhase}
+		return composed{}, Outcome{Verdict: Misconfigured, Status: keyPendingStatus, Text: pending.KeyPending(), Phase: keyPhase}
 	}
-	return nil, false, r.internal(job, "seal copy", err)
+	return composed{}, r.internal(job, "seal copy", err)
 }
 
 // keyPhase is the Phase of an outcome that a key decided: where such a delivery is held,

@@ -163,7 +163,7 @@ func onlyPending(list []filedKey, confirming bool) []filedKey {
 func (a *app) release(ctx context.Context, db *store.DB, address string) error {
 	records, err := db.ReleaseKeyless(ctx, address)
 	if err == nil && len(records) > 0 {
-		a.printf("sent now, because they waited for it: %d\n", len(records))
+		a.printf("%d deliveries that waited for it are sent now\n", len(records))
 	}
 	return err
 }

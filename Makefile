@@ -44,8 +44,9 @@ bench: ## beside Postfix, in about five minutes, then the benchmarks of every pa
 	$(GO) run ./bench
 	$(GO) test -short -run '^$$' -bench . -benchtime 200ms -benchmem $$($(GO) list ./... | grep -v /bench)
 
-torture: ## kill -9, faults and the order of writes, at length: prints what it counted
+torture: ## kill -9, faults, the order of writes and of events, at length: prints what it counted
 	$(GO) test ./bench -count=1 -v -timeout 6h -args -long
+	$(GO) test ./routing -count=1 -v -run 'ExactlyOnce|Privacy' -rapid.checks=100000
 
 # OpenPGP.js reads what RFC 9580 brought, which no program in Debian does yet; without npm it is left out.
 interop: ## every OpenPGP program with every kind of key, and with 25 MB

@@ -164,7 +164,7 @@ func triggered(r *Recipient, ds []Delivery, n int) (fired bool, at time.Time) {
 		case OnFail:
 			fired = fired || allFailed(before)
 		default:
-			if stillMissing(on, before, after) && (at.IsZero() || after.Before(at)) {
+			if stillMissing(on, before, after) {
 				at = after
 			}
 		}

@@ -190,6 +190,41 @@ func TestWarned(t *testing.T) {
 	}
 }
 
+// What was sent after all has no failure any more, and what is held because its time is
+// up does not expire again.
+func TestFailureOf(t *testing.T) {
+	d := inState(Sending, terms())
+	d.Failure = "4.3.2"
+	for _, v := range []Verdict{Sent, Stored} {
+		if got, _ := Next(d, Event{Kind: EventAttempt, Attempt: 1, Outcome: Outcome{Verdict: v}}, t0); got.Failure != "" {
+			t.Errorf("%s: it failed with %s", v, got.Failure)
+		}
+	}
+	held := inState(Held, terms())
+	held.Failure = ClassExpired
+	if _, fits := Next(held, Event{Kind: EventExpire}, t0); fits {
+		t.Error("it expires again")
+	}
+}
+
+// A chain is asked for nothing that does not fit: each command of Plan moves its delivery.
+func TestPlanAsksForWhatFits(t *testing.T) {
+	r := newRecipient()
+	r.Terms.Expires = t0.Add(time.Hour)
+	ds := chain(t, r, alternate(1, 0, OnFail))
+	now := t0.Add(time.Hour)
+	for _, kind := range []Verdict{Refused, Deferred} {
+		ds[0] = inState(Sending, &r.Terms)
+		ds[0].ID, ds[0].Started = 1, t0
+		p := Advance(r, ds, 1, Event{Kind: EventAttempt, Attempt: 1, Outcome: Outcome{Verdict: kind, Code: 550}}, now)
+		for _, rec := range p.Records {
+			if !rec.Fits {
+				t.Errorf("%s: %s of delivery %d does not fit", kind, rec.Kind, rec.Delivery)
+			}
+		}
+	}
+}
+
 // After the sender's expiry nothing is claimed, though no timer has come round to it yet.
 func TestNoClaimAfterExpiry(t *testing.T) {
 	tm := terms()

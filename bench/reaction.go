@@ -114,6 +114,7 @@ func (b *bench) bounceOne(ctx context.Context, g *rig.Gateway, h *hop, idle *idl
 type idler struct {
 	conn  *tls.Conn
 	shown chan existence
+	flags chan existence // n is the message
 }
 
 // existence is an EXISTS that came.
@@ -136,7 +137,7 @@ func dialIdle(addr, folder string) (*idler, error) {
 	if err != nil {
 		return nil, errors.Join(err, c.conn.Close())
 	}
-	i := &idler{conn: c.conn, shown: make(chan existence, 1000)}
+	i := &idler{conn: c.conn, shown: make(chan existence, 1000), flags: make(chan existence, 1000)}
 	go i.listen(c.r)
 	return i, nil
 }
@@ -144,6 +145,7 @@ func dialIdle(addr, folder string) (*idler, error) {
 // listen reads until the connection is closed.
 func (i *idler) listen(r *bufio.Reader) {
 	defer close(i.shown)
+	defer close(i.flags)
 	for {
 		line, err := r.ReadString('\n')
 		if err != nil {
@@ -152,6 +154,9 @@ func (i *idler) listen(r *bufio.Reader) {
 		var n int
 		if _, err := fmt.Sscanf(line, "* %d EXISTS", &n); err == nil {
 			i.shown <- existence{n, time.Now()}
+		}
+		if _, err := fmt.Sscanf(line, "* %d FETCH (", &n); err == nil {
+			i.flags <- existence{n, time.Now()}
 		}
 	}
 }
@@ -171,6 +176,25 @@ func (i *idler) exists(n int) (time.Time, error) {
 			}
 		case <-limit.C:
 			return time.Time{}, fmt.Errorf("no %d EXISTS came", n)
+		}
+	}
+}
+
+// flagged waits until message n is shown to have other flags, and returns when it was.
+func (i *idler) flagged(n int) (time.Time, error) {
+	limit := time.NewTimer(drainLimit)
+	defer limit.Stop()
+	for {
+		select {
+		case e, ok := <-i.flags:
+			if !ok {
+				return time.Time{}, errors.New("the IMAP connection has ended")
+			}
+			if e.n == n {
+				return e.at, nil
+			}
+		case <-limit.C:
+			return time.Time{}, fmt.Errorf("no FETCH of message %d came", n)
 		}
 	}
 }

@@ -48,7 +48,7 @@ type Server struct {
 	slots    chan struct{}        // see searchSlot
 	appends  *semaphore.Weighted  // see appendBudget
 
-	recall recall
+	cache cache
 }
 
 // Limits bound what clients may ask for. A zero field takes the default beside it.

@@ -308,8 +308,8 @@ func (st *stream) open(lines []int) (messages []*opened, made []routing.Mail, er
 			return nil
 		})
 	}
-	recall, mailbox := &st.session.server.recall, st.sel.mailbox.ID
-	recall.get(mailbox, uids, messages, func(d *digest) bool {
+	cache, mailbox := &st.session.server.cache, st.sel.mailbox.ID
+	cache.get(mailbox, uids, messages, func(d *digest) bool {
 		return (!st.header || d.header != nil) && (!st.structure || d.structure != nil) && (!sizes || d.size != 0)
 	})
 	absent := rest{lines: lines, uids: uids}.without(messages)
@@ -329,7 +329,7 @@ func (st *stream) open(lines []int) (messages []*opened, made []routing.Mail, er
 	if err != nil {
 		return nil, nil, err
 	}
-	recall.put(mailbox, absent.messages)
+	cache.put(mailbox, absent.messages)
 	absent.back(messages)
 	return messages, made, nil
 }

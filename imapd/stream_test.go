@@ -2,13 +2,16 @@ package imapd
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"postern/internal/message"
 	"postern/routing"
@@ -186,4 +189,49 @@ func TestStreamFails(t *testing.T) {
 	h.fake.broken = nil
 	h.fake.mu.Unlock()
 	c.ok("FETCH 1:* FLAGS")
+}
+
+// busyShelf counts readings, and those under way.
+type busyShelf struct {
+	Shelf
+	reads, active atomic.Int32
+}
+
+func (b *busyShelf) Mails(ctx context.Context, m routing.Mailbox, uids []uint32) ([]routing.Mail, error) {
+	b.reads.Add(1)
+	b.active.Add(1)
+	defer b.active.Add(-1)
+	return b.Shelf.Mails(ctx, m, uids)
+}
+
+// TestStalledFetch: a client that stops reading in the middle of a FETCH holds nothing of
+// the store, and a few batches of memory; others go on, also in the same mailbox.
+func TestStalledFetch(t *testing.T) {
+	var shelf *busyShelf
+	h := newHouse(t, true, func(s *Server) {
+		shelf = &busyShelf{Shelf: s.Shelf}
+		s.Shelf = shelf
+	})
+	const batches = 40
+	text := "Subject: x\r\n\r\n" + strings.Repeat("z", 1000)
+	for range batches * wholeBatch {
+		h.fake.deliver("alice", inbox, text, 0)
+	}
+	stalled := h.login("alice", "secret")
+	stalled.ok("SELECT INBOX")
+	stalled.send("1 FETCH 1:* BODY.PEEK[]")
+	stalled.expect("* 1 FETCH")
+	for before := int32(-1); before != shelf.reads.Load() || shelf.active.Load() > 0; time.Sleep(20 * time.Millisecond) {
+		before = shelf.reads.Load()
+	}
+	if n := shelf.reads.Load(); n > 10 {
+		t.Errorf("%d of %d batches were read for a client that does not read", n, batches)
+	}
+	other := h.login("alice", "secret")
+	other.ok("SELECT INBOX")
+	other.ok("STORE 1 +FLAGS (\\Flagged)")
+	other.ok("FETCH 1:300 BODY.PEEK[]")
+	if n := shelf.active.Load(); n > 0 {
+		t.Errorf("%d readings are under way", n)
+	}
 }

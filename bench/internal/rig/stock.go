@@ -28,18 +28,17 @@ type Stock struct {
 
 // Fill puts s into the database of a gateway that was prepared and does not run.
 func (g *Gateway) Fill(ctx context.Context, s Stock) error {
-	text, err := os.ReadFile(filepath.Join(g.Data(), "keys", "spool.key"))
-	if err != nil {
-		return err
-	}
-	keys, err := pgp.ParseSpoolKeys(text)
-	if err != nil {
-		return err
-	}
-	vault, err := pgp.NewSpool(rand.Reader, keys...)
-	if err != nil {
-		return err
-	}
+	return g.Beside(ctx, func(db *store.DB) error {
+		f, err := g.filler(db)
+		if err != nil {
+			return err
+		}
+		return errors.Join(f.sent(ctx, s.Sent), f.mails(ctx, s))
+	})
+}
+
+// Beside opens the database as another process does, a running gateway's too.
+func (g *Gateway) Beside(ctx context.Context, do func(db *store.DB) error) error {
 	db, err := store.Open(ctx, store.Options{Path: g.Data(), Now: time.Now, Unchecked: true})
 	if err != nil {
 		return err
@@ -47,8 +46,7 @@ func (g *Gateway) Fill(ctx context.Context, s Stock) error {
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- db.Run(running) }()
-	f := filler{db: db, vault: vault}
-	err = errors.Join(f.sent(ctx, s.Sent), f.mails(ctx, s))
+	err = do(db)
 	stop()
 	return errors.Join(err, <-ended, db.Close())
 }
@@ -56,6 +54,19 @@ func (g *Gateway) Fill(ctx context.Context, s Stock) error {
 type filler struct {
 	db    *store.DB
 	vault *pgp.Spool
+}
+
+func (g *Gateway) filler(db *store.DB) (f filler, err error) {
+	text, err := os.ReadFile(filepath.Join(g.Data(), "keys", "spool.key"))
+	if err != nil {
+		return f, err
+	}
+	keys, err := pgp.ParseSpoolKeys(text)
+	if err != nil {
+		return f, err
+	}
+	vault, err := pgp.NewSpool(rand.Reader, keys...)
+	return filler{db: db, vault: vault}, err
 }
 
 // fillers share the commits.

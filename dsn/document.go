@@ -87,9 +87,7 @@ func (d *document) walk(h message.Header, body []byte, depth int) {
 		}
 		media = "text/plain"
 	}
-	if words := strings.Fields(media); len(words) > 1 {
-		media = words[0] // a semicolon is missing behind it
-	}
+	media, _, _ = strings.Cut(media, "charset=") // where a semicolon is missing
 	if media == "" || media == "text" {
 		media = "text/plain"
 	}

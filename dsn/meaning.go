@@ -92,7 +92,7 @@ var accents = map[rune]string{
 }
 
 // whom are the names that servers have for a recipient.
-const whom = `(?:users?|user ?names?|users? e ?mail name|recipients?|receivers?(?: address)?|rcpt|mail ?box(?:es)?|(?:e ?)?mail account|account|addresse?s?|addressee|local ?part|userid|person|customer|subscriber|spectator|alias|name)`
+const whom = `(?:users?|user ?names?|users? e ?mail name|recipients?|receivers?(?: address)?|rcpt|mail ?box(?:es)?|(?:e ?)?mail account|account|addresse?s?|addressee|local ?part|userid|person|customer|subscriber|spectator|alias|mail ?drop|name)`
 
 // anyOf makes the pattern of a meaning: one of these, as whole words.
 func anyOf(alternatives ...string) *regexp.Regexp {
@@ -115,6 +115,7 @@ var meanings = []meaning{
 	{pattern: anyOf(networkWords...), status: Status{4, 4, 1}},
 	{pattern: anyOf(policyWords...), status: Status{5, 7, 1}},
 	{pattern: anyOf(weakPolicyWords...), status: Status{5, 7, 1}, told: true},
+	{pattern: anyOf(`(?:server|system|host|too)(?: is)?(?: \pL+)? busy`, `too (?:busy|much load)`, `system load`, `load is too high`, `too many sessions`, `throttl`), status: Status{5, 3, 2}, told: true},
 	{pattern: anyOf(weakUnknownWords...), status: Status{5, 1, 0}, told: true},
 	{pattern: anyOf(`too many recipients`), status: Status{5, 5, 3}, told: true},
 	{pattern: anyOf(`smtputf8`), status: Status{5, 6, 7}, told: true},
@@ -128,7 +129,7 @@ var meanings = []meaning{
 var fullWords = []string{
 	`(?:over|exceed(?:s|ed|ing)?|beyond|reached|above|out of|violates|insufficient|not enough)(?: [\pL\d]+){0,4} (?:quota|storage(?: limit| space| allocation)?|allocation|disk ?space|disc ?space|disk quota|space limit|mailbox size|mailbox limit|mailbox space|local limit|receiving limits?|allowed size)\b`,
 	`(?:quota|disk ?space|disc ?space|mailbox space|users space|storage|mail box space)(?: [\pL\d]+){0,4} (?:exceeded|full|violation|used up|exhausted|reached|not enough|overflow|overdrawn|excedida|superada|depassee?|uberschritten|erschopft)`,
-	`quota (?:exceeded|violation|full)`, `overquota`, `over quota`, `exceeded his`, `mailbox size limit`,
+	`(?:exhausted|overdrawn|used up)(?: [\pL\d]+){0,4} (?:storage|quota|disk ?space|space)`, `quota (?:exceeded|violation|full)`, `overquota`, `over quota`, `exceeded his`, `mailbox size limit`,
 	`(?:mail ?box|inbox|mail ?folder|maildir|account|folder|recipient|user)(?: [\pL\d]+){0,3} (?:is )?(?:too )?full\b`, `full (?:mail ?box|inbox)`, `mail ?box exceed`,
 	`(?:does not|doesnt) have enough(?: [\pL\d]+)? space`, `space not enough`, `not enough space`, `out of storage`, `maildir over`, `too much mail data`, `too much mail stored`, `too many (?:mails|messages|e ?mails) (?:on|in|stored)`,
 	`boite(?: \pL+){0,4} pleine`, `postfach(?: \pL+){0,3} voll`, `speicherplatz`, `casella(?: \pL+){0,3} piena`, `buzon(?: \pL+){0,3} lleno`, `caixa(?: \pL+){0,3} cheia`, `postbus(?: \pL+)? vol`, `skrzynka(?: \pL+){0,3} pelna`,
@@ -145,7 +146,7 @@ var largeWords = []string{
 
 // relayWords say that a host does not carry mail for the recipient's domain.
 var relayWords = []string{
-	`relay(?:ing)?(?: [\pL\d]+){0,3} (?:denied|prohibited|not|refused)`, `(?:not|unable to|cannot|dont|no|insecure mail|as a)(?: \pL+)? relay`, `rcpthosts`, `relay through`, `non local e ?mail address`,
+	`relay(?:ing)?(?: [\pL\d]+){0,3} (?:denied|prohibited|not|refused)`, `(?:not|unable to|cannot|dont|no|insecure mail|as a)(?: \pL+){0,2} relay`, `rcpthosts`, `relay through`, `non local e ?mail address`,
 }
 
 // senderWords say that it is the sender, or the host that the message came from, who
@@ -165,7 +166,7 @@ var disabledWords = []string{
 	`(?:account|mail ?box|user|recipient|customer|konto|postfach|address|cuenta|compte)(?: (?:is|has|been|was|are|that|you|tried|to|reach|currently|temporarily|temporary|permanently|rejected|expired|this|the|or|in|your|e ?mail|address|ist|wurde|est|ha|sido)){0,7} (?:disabled|deactivated|inactive|not active|suspended|locked|frozen|discontinued|expired|terminated|gesperrt|deaktiviert|desactivad[oa]|desactivee?|archivee?|bloquead[oa])\b`,
 	`(?:account|mail ?box)(?: (?:is|has|been|was|currently)){0,3} (?:blocked|closed|cancelled)\b`,
 	`(?:disabled|suspended|deactivated|inactive|frozen|locked|expired) (?:users?|recipients?|accounts?|mail ?box(?:es)?)\b`, `temporar(?:y|ily) (?:locked|suspended|inactive)`, `extended inactivity`, `suspend the service`,
-	`mailbox unavailable or access denied`, `account that you tried to reach is disabled`, `no longer (?:active|in use)`, `is not accepting any mail`,
+	`mailbox unavailable or access denied`, `account that you tried to reach is disabled`, `no longer (?:active|in use)`, `inactiv[oa]`, `bloccat[oa]`, `inutilizzo`, `por falta de uso`, `zablokowan`, `nieaktywn`, `is not accepting any mail`,
 }
 
 // unknownHostWords say that there is no such domain.
@@ -178,14 +179,14 @@ var unknownHostWords = []string{
 // unknownWords say that there is no such recipient.
 var unknownWords = []string{
 	`(?:no|nonexistent|non existent|not an?|isnt an?|not|invalid|unknown|unrecogni[sz]ed|illegal|bad|undeliverable|unrouteable|unroutable)(?: (?:such|valid|known|active|existing|local|virtual|final|envelope|destination|delivery|mail|e ?mail|or|illegal|unknown|invalid|registered|correct)){0,4} ` + whom + `\b`,
-	whom + `(?: (?:is|was|were|are|has|have|been|name|or|of|for|id|account|mail ?box|user|e ?mail|address|here|at|this|that|currently|specified|you|tried|to|reach|couldnt|could|can|not|be|list|the|a|here|local|rejected|[a-z]|\d+)){0,7} (?:unknown|not found|not be found|be found|not known|invalid|not exist|doesnt exist|does not exist|do not exist|dont exist|no longer exists?|no longer valid|not present|not recogni[sz]ed|not listed|not valid|nonexistent|non existent|wrong|missing)\b`,
+	whom + `(?: (?:is|was|were|are|has|have|been|name|or|of|for|id|account|mail ?box|user|e ?mail|address|here|at|this|that|currently|specified|you|tried|to|reach|couldnt|could|can|not|be|list|the|a|here|local|rejected|[a-z]|\d+)){0,7} (?:unknown|not found|not be found|be found|not known|invalid|not exists?|doesnt exist|does not exist|do not exist|dont exist|no longer exists?|no longer valid|not present|not recogni[sz]ed|not listed|not valid|nonexistent|non existent|wrong|missing)\b`,
 	`(?:recipient|mail ?box|account)(?: (?:is|was|not|currently|address)){0,3} (?:unavailable|unavaiable|not available|available|not local|not accepted|not ok|local|ok)\b`,
-	`(?:does not|doesnt|not|no longer) exist(?: here|s here)?\b`, `no (?:user|mail ?box|account)`, `not our customer`, `user (?:doesnt|does not) have`, `(?:cant|cannot) accept user`, `does not like recipient`, `not listed in`, `not known at`, `isnt here`, `no one at this address`,
+	`(?:does not|doesnt|not|no longer) exist(?: here|s here)?\b`, `no (?:user|mail ?box|account)`, `not our customer`, `no longer (?:on|at|with|here|available|employed|works)\b`, `unable to find(?: \pL+){0,2} (?:user|recipient|mailbox|alias)`, `no one with that`, `(?:doesnt|does not|not) handle mail for`, `user (?:doesnt|does not) have`, `(?:cant|cannot) accept user`, `does not like recipient`, `not listed in`, `not known at`, `isnt here`, `no one at this address`,
 	`badrcptto`, `badrecipientto`, `validrcptto`, `recip ?not ?found`, `recipient ?not ?found`, `user ?unknown`, `unknown ?user`, `email addresses that do not`, `not e ?mail addresses`, `no matches to nameserver`, `final email delivery point`, `recipient verify`, `wrong or no longer valid`,
 	`(?:empf(?:a|ae)nger|benutzer|adresse|konto)(?: \pL+){0,3} (?:unbekannt|nicht gefunden|nicht vorhanden|ungultig)`, `unbekannter (?:benutzer|empf)`, `exist(?:iert|e) nicht`, `existiert nicht`, `konnte nicht gefunden werden`, `unbekannt oder nicht erreichbar`,
 	`(?:utilisateur|destinataire|adresse|boite)(?: \pL+){0,4} (?:inconnue?|invalide|introuvable)`, `nexiste pas`, `n existe pas`, `introuvable`,
-	`(?:usuari[oa]|destinatari[oa]|utente|direccion|endereco|indirizzo|casella|cuenta|conta|buzon)(?: \pL+){0,3} (?:desconocid[oa]|desconhecid[oa]|sconosciut[oa]|inesistente|inexistente|no valid[oa]|no encontrad[oa])`, `no existe`, `nao existe`, `non esiste`, `nessun utente`,
-	`(?:bruger|bruker|mottagare?n?|mottaker|modtager)(?: \pL+){0,2} (?:findes ikke|finnes ikke|ukjent|ukendt|saknas)`, `okand (?:mottagare|anvandare)`, `bestaat niet`, `nie istnieje`, `nieznany`, `neexistuje`, `neznam[ya]`,
+	`(?:usuari[oa]|destinatari[oa]|utente|direccion|endereco|indirizzo|casella|cuenta|conta|buzon)(?: \pL+){0,3} (?:desconocid[oa]|desconhecid[oa]|sconosciut[oa]|inesistente|inexistente|no valid[oa]|no encontrad[oa])`, `desconocid[oa]`, `desconhecid[oa]`, `sconosciut[oa]`, `inesistente`, `destinatario errato`, `no existe`, `nao existe`, `non esiste`, `nessun utente`,
+	`(?:bruger|bruker|mottagare?n?|mottaker|modtager)(?: \pL+){0,2} (?:findes ikke|finnes ikke|ukjent|ukendt|saknas)`, `okand (?:mottagare|anvandare)`, `bestaat niet`, `nie istnieje`, `nie ma takiego`, `nieznany`, `neexistuje`, `neznam[ya]`,
 	`не существует`, `не найден`, `нет такого`, `неизвестн`, `[\pL]*存在しません`, `[\pL]*リストにありません`, `[\pL]*見つかりません`, `[\pL]*不存在`, `无此用户`, `[\pL]*존재하지`, `invalid phone number`,
 }
 
@@ -198,7 +199,7 @@ var expiredWords = []string{
 // networkWords say that a host was not reached.
 var networkWords = []string{
 	`(?:connection|connect|connecting|session|operation|greeting|read|write|lookup)(?: [\pL\d]+){0,6} (?:timed out|timeout|refused|reset|failed|lost|dropped|closed)\b`, `lost connection`, `no route to host`, `(?:network|host|hosts|server)(?: is| was)? unreachable`, `network error`,
-	`(?:could not|couldnt|unable to|failed to|wasnt able to|cannot) (?:connect|contact|establish an smtp)`, `did not respond`, `not responding`, `timed out`, `connect to host`, `no answer from host`, `host is down`, `(?:remote )?host closed`, `name server reply`,
+	`(?:could not|couldnt|unable to|failed to|wasnt able to|cannot|can not|cant) (?:connect|contact|establish an smtp)`, `did not respond`, `not responding`, `timed out`, `connect to host`, `no answer from host`, `host is down`, `(?:remote )?host closed`, `name server reply`,
 }
 
 // policyWords say that the message, or whoever sent it, is not wanted.
@@ -211,7 +212,7 @@ var policyWords = []string{
 // about anything.
 var weakPolicyWords = []string{
 	`polic(?:y|ies)`, `prohibit`, `denied`, `not allowed`, `blocked`, `grey ?list`, `rate limit`, `too many (?:messages|connections|e ?mails)`, `only accept`, `security`, `preferences`, `go away`, `moderat`, `notauthori[sz]ed`, `user reject`, `complaints`, `confirm`, `unauthenticated`, `non member`,
-	`not a registered`, `multiple addresses`, `listed`, `nicht berechtigt`, `starttls`, `encryption`,
+	`not a registered`, `abuse`, `verify`, `too many bounces`, `attachment`, `multiple addresses`, `listed`, `nicht berechtigt`, `starttls`, `encryption`,
 }
 
 // weakUnknownWords say no more than that the recipient was refused.

@@ -186,6 +186,9 @@ func readAutoReply(d *document) (Report, bool) {
 // charset of the text below it.
 func (d *document) subject() string {
 	raw := d.header.Get("Subject")
+	if strings.Contains(raw, "\x1b$") {
+		raw = message.DecodeText([]byte(raw), "iso-2022-jp")
+	}
 	if !utf8.ValidString(raw) {
 		for _, l := range d.leaves {
 			if charset := message.Parameter(l.header.Get("Content-Type"), "charset"); charset != "" {

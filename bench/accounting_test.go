@@ -91,6 +91,12 @@ func (w *world) kill() {
 	if err := w.gateway.Kill(); err != nil {
 		w.t.Fatal(err)
 	}
+	w.noteCut()
+}
+
+// noteCut notes what was under way in a gateway that has just been killed.
+func (w *world) noteCut() {
+	w.t.Helper()
 	db := openFile(w.t, w.gateway.Data())
 	defer db.Close()
 	rows, err := db.Query("SELECT id, attempts, address FROM deliveries WHERE state = 'sending'")

@@ -17,13 +17,14 @@ import (
 func TestCrashPoints(t *testing.T) {
 	t.Parallel()
 	need(t, "strace", "-f", "-o", "/dev/null", "true")
-	calls := []string{"pwrite64", "fsync", "fdatasync", "write", "openat", "unlinkat", "ftruncate"}
+	calls := []string{"pwrite64", "fsync", "fdatasync", "write", "writev", "openat", "unlink", "unlinkat", "linkat", "renameat", "ftruncate"}
 	step, most := 1, 400
 	if !*long {
 		calls, step, most = []string{"pwrite64", "fsync"}, 23, 60
 	}
 	points, completed := 0, 0
 	for _, name := range calls {
+		begin := points
 		for n := 1 + int(*seed%uint64(step)); n <= most; n += step {
 			points++
 			if lifeCycle(t, name, n) {
@@ -34,6 +35,7 @@ func TestCrashPoints(t *testing.T) {
 				t.Fatalf("killed at %s number %d", name, n)
 			}
 		}
+		t.Logf("%s: %d points", name, points-begin)
 	}
 	t.Logf("%d points, %d of them beyond the last call", points, completed)
 }
@@ -66,6 +68,7 @@ func lifeCycle(t *testing.T, name string, n int) (survived bool) {
 		}
 	}
 	watching.Wait()
+	w.noteCut()
 	g.Wrap = nil
 	startGateway(t, g)
 	w.drain(20 * time.Second)

@@ -57,7 +57,7 @@ var contradictions = map[string]string{
 	"messages that failed and have no notice of it in the sender's mailbox, or two": `SELECT abs((SELECT count(*) FROM mails) -
 		(SELECT count(DISTINCT r.message) FROM recipients r JOIN deliveries d ON d.recipient = r.id WHERE d.step = 1 AND d.state = 'failed'))`,
 	"numbers of stamps that stand for two messages": `SELECT count(*) FROM (SELECT sequence FROM messages WHERE sequence > 0 GROUP BY account, sequence HAVING count(*) > 1)`,
-	"gaps in the numbers of stamps":                 `SELECT max(sequence) - count(*) FROM stamps`,
+	"gaps in the numbers of stamps":                 `SELECT coalesce(max(sequence), 0) - count(*) FROM stamps`,
 }
 
 // delivery is what the audit knows of a delivery.

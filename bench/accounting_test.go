@@ -26,31 +26,11 @@ func TestAccounting(t *testing.T) {
 	w.gateway = newGateway(t, w.addr, retryAtOnce)
 	startGateway(t, w.gateway)
 
-	var next, reaped atomic.Int64
-	var submitting sync.WaitGroup
-	for range submitters {
-		submitting.Go(func() {
-			var c *traffic.Client
-			for {
-				n := int(next.Add(1) - 1)
-				if n >= messages && reaped.Load() >= int64(kills) || t.Failed() {
-					return
-				}
-				if n >= messages {
-					time.Sleep(100 * time.Millisecond) // only so that there is something to kill
-				}
-				c = w.submitUntilTaken(c, n, addressees(n)...)
-			}
-		})
-	}
-	begin := time.Now()
-	for reaped.Load() < int64(kills) && !t.Failed() {
+	took := w.submitUnder(messages, kills, func() {
 		time.Sleep(time.Duration(50+random.IntN(pick(0, 700, 2000))) * time.Millisecond)
 		w.reap(random)
-		reaped.Add(1)
-	}
-	submitting.Wait()
-	t.Logf("%d messages taken under %d kills in %v", w.taken(), w.killed, time.Since(begin).Round(time.Millisecond))
+	})
+	t.Logf("%d messages taken under %d kills in %v", w.taken(), w.killed, took.Round(time.Millisecond))
 	w.drain(patience())
 	w.auditView()
 	stopGateway(t, w.gateway)
@@ -58,6 +38,64 @@ func TestAccounting(t *testing.T) {
 	if w.taken() < messages {
 		t.Errorf("%d messages were taken, want %d", w.taken(), messages)
 	}
+}
+
+// TestStops (H14): the same, but that the gateway is told to stop. It takes no longer than
+// half a minute, and then nothing is sent twice, nor kept without its 250.
+func TestStops(t *testing.T) {
+	t.Parallel()
+	messages, stops := pick(*messages, 150, 5000), pick(*kills, 2, 40)
+	random := random(t)
+	w := newWorld(t)
+	w.gateway = newGateway(t, w.addr, retryAtOnce)
+	startGateway(t, w.gateway)
+	var longest, slowest time.Duration
+	w.submitUnder(messages, stops, func() {
+		time.Sleep(time.Duration(100+random.IntN(pick(0, 300, 2000))) * time.Millisecond)
+		begin := time.Now()
+		stopGateway(t, w.gateway)
+		longest = max(longest, time.Since(begin))
+		begin = time.Now()
+		startGateway(t, w.gateway)
+		slowest = max(slowest, time.Since(begin))
+	})
+	w.drain(patience())
+	w.auditView()
+	stopGateway(t, w.gateway)
+	w.audit()
+	t.Logf("%d stops under load, the longest %v; ready again within %v", stops, longest.Round(time.Millisecond), slowest.Round(time.Millisecond))
+	if longest > 30*time.Second {
+		t.Errorf("a stop took %v, want 30 s at the most", longest)
+	}
+}
+
+// submitUnder submits messages over many connections while disturb is called again and
+// again. It returns when both have come to their end, and how long that took.
+func (w *world) submitUnder(messages, times int, disturb func()) time.Duration {
+	var next, done atomic.Int64
+	var submitting sync.WaitGroup
+	for range submitters {
+		submitting.Go(func() {
+			var c *traffic.Client
+			for {
+				n := int(next.Add(1) - 1)
+				if n >= messages && done.Load() >= int64(times) || w.t.Failed() {
+					return
+				}
+				if n >= messages {
+					time.Sleep(100 * time.Millisecond) // only so that there is something to disturb
+				}
+				c = w.submitUntilTaken(c, n, addressees(n)...)
+			}
+		})
+	}
+	begin := time.Now()
+	for done.Load() < int64(times) && !w.t.Failed() {
+		disturb()
+		done.Add(1)
+	}
+	submitting.Wait()
+	return time.Since(begin)
 }
 
 // addressees are the recipients of message n: one, and for some two with different fates.

@@ -289,6 +289,40 @@ func TestDamage(t *testing.T) {
 	stopGateway(t, g)
 }
 
+// TestLostLog (H9): a write-ahead log that somebody has removed from beside a gateway that
+// was killed held mail that had its 250. That is noticed, and said.
+func TestLostLog(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, "127.0.0.1:9", "")
+	startGateway(t, g)
+	for range 5 {
+		if reply := submitOne(t, g, 2<<10); !strings.HasPrefix(reply, "250") {
+			t.Fatal(reply)
+		}
+	}
+	if err := g.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(g.Data(), "postern.db-wal")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(filepath.Join(g.Dir, "log"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Spawn(); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Wait(15 * time.Second); err == nil || !strings.Contains(g.Output(), "was removed or cut") {
+		t.Errorf("it ended with %v and said %q", err, g.Output())
+	}
+	t.Log(strings.TrimSpace(g.Output()))
+	if err := os.Remove(filepath.Join(g.Data(), "postern.db-mark")); err != nil {
+		t.Fatal(err)
+	}
+	startGateway(t, g)
+	stopGateway(t, g)
+}
+
 // TestFlippedBody (H9): content that the disk has changed goes to nobody. It is held, and
 // the log says why.
 func TestFlippedBody(t *testing.T) {

@@ -114,7 +114,7 @@ func checkLost(ctx context.Context, rw *sql.DB, m *mark) (last int64, err error)
 	}
 	if last < m.event {
 		return 0, fmt.Errorf("it ends at event %d, and event %d had been written: %s-wal was removed or cut, or this is an older copy, "+
-			"and mail that was accepted since is not in it. put back the newer files; or, to go on with what is here, remove %s",
+			"and mail that was accepted since is not in it: put back the newer files, or, to go on with what is here, remove %s",
 			last, m.event, databaseName, filepath.Join(m.dir, markName))
 	}
 	return last, nil

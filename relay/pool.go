@@ -22,7 +22,7 @@ const (
 	// How many transactions share a connection, by what its server offers: where
 	// content needs no leave to be sent, where one can be prepared while the server
 	// works at another, and where every command waits for a reply.
-	wholeShare, flightShare, stepShare = 6, 2, 1
+	wholeShare, flightShare, stepShare = 12, 2, 1
 )
 
 // pool is what a Client knows of the servers and domains it speaks to at the

@@ -173,7 +173,12 @@ func FormatDuration(d time.Duration) string {
 // ParseDate reads a date-time of RFC 5322 section 3.3, comments and obsolete forms
 // included.
 func ParseDate(text string) (time.Time, error) {
-	t, err := mail.ParseDate(strings.TrimSpace(text))
+	text = strings.TrimSpace(text)
+	// Nearly all have this form, and net/mail tries a dozen.
+	t, err := time.Parse("Mon, 2 Jan 2006 15:04:05 -0700", text)
+	if err != nil {
+		t, err = mail.ParseDate(text)
+	}
 	if err != nil {
 		return time.Time{}, fmt.Errorf("%s is no date; write it as in Date: 24 Nov 2026 18:00:00 +0100", quoted(text))
 	}

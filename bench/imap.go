@@ -44,7 +44,7 @@ func (c *imapClient) say(command, until string) error {
 // ask sends a command, and returns the line that begins with until. A command whose tag
 // comes back with anything else has failed.
 func (c *imapClient) ask(command, until string) (line string, err error) {
-	if err := c.conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := c.conn.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		return "", err
 	}
 	if _, err := c.conn.Write([]byte(command)); err != nil {

@@ -31,8 +31,9 @@ var forms = []string{
 // rounds is how often a form is asked for; the first time counts by itself.
 const rounds = 5
 
-// reading is how long LOGIN, SELECT and one FETCH took, the first time and then.
-type reading struct{ first, then time.Duration }
+// reading is how long LOGIN, SELECT and one FETCH took, the first time and then, and
+// what of the server's processor each of all of them took.
+type reading struct{ first, then, cpu time.Duration }
 
 // mailbox measures how a mailbox is read, from LOGIN to the end of the FETCH, beside
 // Dovecot: the same messages uploaded by APPEND, asked for in every form, by one client.
@@ -63,21 +64,22 @@ func (b *bench) mailbox(ctx context.Context) error {
 		}
 		err := upload(d.IMAPS, letters)
 		if err == nil {
-			theirs, err = readForms(d.IMAPS, "INBOX")
+			theirs, err = readForms(d, "INBOX")
 		}
 		if err = errors.Join(err, stopped(d, d.Dir)); err != nil {
 			return err
 		}
 	}
-	t := newTable(b.out, fmt.Sprintf("Reading %d messages: LOGIN, SELECT and FETCH 1:*, in ms: the first time, and the median of %d more", b.mails, rounds),
-		"FETCH 1:*", "INBOX: first", "then", "dovecot: first", "then", "of dovecot: first", "then", "Status/Sent: first", "then")
+	t := newTable(b.out, fmt.Sprintf("Reading %d messages: LOGIN, SELECT and FETCH 1:*, in ms: the first time, the median of %d more, and the server's processor each time", b.mails, rounds),
+		"FETCH 1:*", "INBOX: first", "then", "CPU", "dovecot: first", "then", "CPU", "of dovecot: first", "then", "CPU", "Status/Sent: first", "then", "CPU")
 	for i, form := range forms {
 		o, d, e := ours[i], theirs[i], entries[i]
-		if len(form) > 40 {
-			form = form[:36] + "..."
+		if len(form) > 26 {
+			form = form[:23] + "..."
 		}
-		t.row(form, millis(o.first), millis(o.then), millis(d.first), millis(d.then),
-			ratio(float64(d.first), float64(o.first)), ratio(float64(d.then), float64(o.then)), millis(e.first), millis(e.then))
+		t.row(form, millis(o.first), millis(o.then), millis(o.cpu), millis(d.first), millis(d.then), millis(d.cpu),
+			ratio(float64(d.first), float64(o.first)), ratio(float64(d.then), float64(o.then)), ratio(float64(d.cpu), float64(o.cpu)),
+			millis(e.first), millis(e.then), millis(e.cpu))
 	}
 	return t.end()
 }
@@ -96,11 +98,11 @@ func (b *bench) readings(g *rig.Gateway, letters [][]byte) (ours, entries []read
 		return nil, nil, err
 	}
 	_, err = b.profiled(g, func() (measurement, error) {
-		ours, err = readForms(g.IMAPS, "INBOX")
+		ours, err = readForms(mailServer{g}, "INBOX")
 		return measurement{}, err
 	})
 	if err == nil {
-		entries, err = readForms(g.IMAPS, "Status/Sent")
+		entries, err = readForms(mailServer{g}, "Status/Sent")
 	}
 	return ours, entries, err
 }
@@ -128,23 +130,45 @@ func upload(addr string, letters [][]byte) error {
 	return errors.Join(errs...)
 }
 
+// mailServer is a gateway whose address is that for reading.
+type mailServer struct{ *rig.Gateway }
+
+// Addr is a Server's.
+func (m mailServer) Addr() string { return m.IMAPS }
+
 // readForms reads a mailbox in every form.
-func readForms(addr, mailbox string) ([]reading, error) {
+func readForms(server rig.Server, mailbox string) ([]reading, error) {
 	all := make([]reading, len(forms))
 	for i, form := range forms {
 		var took []time.Duration
+		before, err := settled(server)
+		if err != nil {
+			return nil, err
+		}
 		for range rounds + 1 {
 			begun := time.Now()
-			if err := readAll(addr, mailbox, form); err != nil {
+			if err := readAll(server.Addr(), mailbox, form); err != nil {
 				return nil, err
 			}
 			took = append(took, time.Since(begun))
 		}
+		after, err := settled(server)
+		if err != nil {
+			return nil, err
+		}
+		all[i].cpu = after.Sub(before).CPU / (rounds + 1)
 		all[i].first = took[0]
 		slices.Sort(took[1:])
 		all[i].then = took[1+rounds/2]
 	}
 	return all, nil
+}
+
+// settled is what a server has cost, once those of its processes that are done have
+// ended.
+func settled(server rig.Server) (rig.Usage, error) {
+	time.Sleep(200 * time.Millisecond)
+	return server.Usage()
 }
 
 // readAll logs in, selects, fetches, and leaves.

@@ -175,8 +175,11 @@ func (st *stream) guarded(lines []int) (p piece) {
 // cut takes the next batch off lines.
 func (st *stream) cut(lines []int) (batch, rest []int) {
 	n := min(len(lines), [...]int{lineBatch, digestBatch, wholeBatch}[st.need])
-	if st.need == needWhole {
+	switch {
+	case st.need == needWhole:
 		n = st.within(lines[:n])
+	case st.options.RFC822Size && st.sel.isStatus():
+		n = min(n, digestBatch) // they may have to be rendered
 	}
 	return lines[:n], lines[n:]
 }

@@ -106,6 +106,7 @@ func (s *shortcut) Handed() []Job {
 
 func (s *shortcut) Accept(ctx context.Context, a *Acceptance) (MessageID, []Record, error) {
 	id, records, err := s.memory.Accept(ctx, a)
+	defer s.signal()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	urgent := a.Message.Priority >= Urgent

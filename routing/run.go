@@ -102,8 +102,6 @@ func (r *Runner) schedule(ctx context.Context, c *crew, lease time.Duration) {
 		case err != nil:
 			r.Log.Error("schedule deliveries", "err", err)
 			wait = pause
-		case more && c.idle > 0 && c.room > 0:
-			continue
 		case more:
 			wait = busy
 		case !next.IsZero():
@@ -145,9 +143,13 @@ func (r *Runner) round(ctx context.Context, c *crew, lease time.Duration) (more 
 			return false, time.Time{}, err
 		}
 	}
-	if !more && r.Direct != nil && c.idle > 0 {
-		r.Direct.Lend(c.idle, c.room, lease)
-		c.idle, c.room = 0, 0
+	if r.Direct != nil && c.idle > 0 {
+		room := c.room
+		if more {
+			room = 0 // what waits comes before what is accepted now, unless that is urgent
+		}
+		r.Direct.Lend(c.idle, room, lease)
+		c.idle, c.room = 0, c.room-room
 	}
 	return more, next, nil
 }

@@ -40,7 +40,7 @@ vuln:
 		echo "govulncheck: skipped, its database cannot be reached"; \
 	else echo "$$out"; exit 1; fi
 
-bench: ## beside Postfix, in about five minutes, then the benchmarks of every package
+bench: ## beside Postfix, in about eight minutes, then the benchmarks of every package
 	$(GO) run ./bench
 	$(GO) test -short -run '^$$' -bench . -benchtime 200ms -benchmem $$($(GO) list ./... | grep -v /bench)
 

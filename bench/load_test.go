@@ -17,7 +17,7 @@ import (
 // and passed on, and the gateway stays within its memory.
 func TestLargeAtOnce(t *testing.T) {
 	t.Parallel()
-	count, size := pick(0, 24, 200), pick(0, 4<<20, 25<<20)
+	count, size := pick(0, 12, 200), pick(0, 4<<20, 25<<20)
 	bound := int64(pick(0, 600, 1200)) << 20
 	var came atomic.Int64
 	hop := startSink(t, &traffic.Sink{Got: func(traffic.Copy) { came.Add(1) }})

@@ -120,7 +120,9 @@ func (s *session) checkPath(engine string, utf8 bool) (*path, *smtp.SMTPError) {
 // the listener, with what is needed to seal it, and release gives it back.
 func (s *session) receive(r io.Reader, hint, keep int64) (raw []byte, release func(), err error) {
 	in := intake{ctx: s.ctx, held: s.memory.hold(), hint: min(hint, s.limits.Size), keep: keep}
-	if s.guard.mode == content {
+	// What comes in chunks comes through a pipe, and on a goroutine that must not look at the
+	// guard.
+	if _, chunks := r.(*io.PipeReader); !chunks && s.guard.mode == content {
 		err = s.guard.content(&in, s.limits.Size)
 	} else {
 		_, err = io.Copy(&in, r)

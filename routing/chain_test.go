@@ -182,6 +182,11 @@ func TestChains(t *testing.T) {
 			"0s 1 refused; 1s 2 cancel; 1s 3 sent; 20m 1 turn", "failed cancelled relayed standby open"},
 		{"tried again by a person though the goal is reached", nil, []Step{alternate(1, 0, OnFail)}, "0s 1 refused; 1s 2 sent; 1m 2 confirmed; 2m 1 release; 3m 1 turn", "queued delivered satisfied"},
 		{"tried again by a person, and sent", nil, []Step{alternate(1, 0, OnFail)}, "0s 1 refused; 1s 2 sent; 1m 2 confirmed; 2m 1 release; 3m 1 sent", "relayed delivered satisfied"},
+		{"one failed, and one arrived that nobody has read: no failure to tell", func(r *Recipient) { r.Goal = GoalRead }, []Step{alternate(1, 0, OnFail)},
+			"0s 1 refused; 1s 2 sent; 121h 2 turn", "failed relayed exhausted"},
+		{"what never began is not told as failed", func(r *Recipient) {
+			r.Terms.Expires, r.Terms.Responses = t0.Add(time.Hour), onAny(Action{Do: DoNotify})
+		}, []Step{alternate(1, 2*time.Hour, OnUnsent)}, "0s 1 refused; 60m 1 turn", "failed expired expired failed(1)"},
 		{"parallel step, one fails", nil, []Step{{Addresses: []Address{{"a", "p.test"}, {"b", "p.test"}}, On: []Trigger{OnFail}}, alternate(2, 0, OnFail)},
 			"0s 1 refused; 1s 2 refused; 1s 3 sent", "failed failed relayed standby open"},
 		{"parallel step, both fail", nil, []Step{{Addresses: []Address{{"a", "p.test"}, {"b", "p.test"}}, On: []Trigger{OnFail}}, alternate(2, 0, OnFail)},

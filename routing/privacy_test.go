@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -55,7 +56,7 @@ func (w *privacyWorld) someone(name string) party {
 		p.address = a
 		w.g.certs[a.ASCIIDomain()] = [][]byte{[]byte("the key of the reader")}
 	}
-	w.fate[p.address.Key()] = rapid.IntRange(0, 5).Draw(w.t, name+"'s server")
+	w.fate[p.address.Key()] = rapid.IntRange(0, 7).Draw(w.t, name+"'s server")
 	w.parties = append(w.parties, p)
 	return p
 }
@@ -98,10 +99,38 @@ func newPrivacyWorld(t *testing.T, rt *rapid.T) *privacyWorld {
 	g.gate.Config.NeutralSubj = rapid.SampledFrom([]string{"", "..."}).Draw(rt, "neutral subject")
 	g.gate.Config.StandDown = rapid.Bool().Draw(rt, "stand down")
 	g.hop.answer = w.answer
+	g.runner.Queue, g.runner.Keys = &forgetful{memory: g.memory}, lostKeys{g.memory, w}
 	w.sender = w.someone("sender")
 	w.parties = nil
 	w.parties = append(w.parties, w.sender)
 	return w
+}
+
+// forgetful is a store that fails now and then: what is logged then is looked at too.
+type forgetful struct {
+	*memory
+	calls int
+}
+
+func (f *forgetful) Apply(ctx context.Context, id DeliveryID, e Event) ([]Record, error) {
+	// What was sent is not forgotten: a report of it would wait for its outcome.
+	if f.calls++; f.calls%7 == 0 && e.Outcome.Verdict != Sent {
+		return nil, errors.New("the disk is on fire")
+	}
+	return f.memory.Apply(ctx, id, e)
+}
+
+// lostKeys cannot look up the keys of some.
+type lostKeys struct {
+	Keys
+	w *privacyWorld
+}
+
+func (l lostKeys) Certs(ctx context.Context, a Address) ([][]byte, error) {
+	if l.w.fate[a.Key()] == 7 && a.Key() != l.w.sender.address.Key() {
+		return nil, errors.New("the directory does not answer")
+	}
+	return l.Keys.Certs(ctx, a)
 }
 
 // answer is how the world's servers take a copy: many say the address they refuse.
@@ -113,6 +142,8 @@ func (w *privacyWorld) answer(p *Parcel) Outcome {
 		o.Verdict, o.Code, o.Text = Refused, 550, "<"+to.String()+">: no such user here"
 	case 1:
 		o.Verdict, o.Code, o.Text = Deferred, 451, to.ASCIIDomain()+" is busy"
+	case 6:
+		o.Verdict, o.Code, o.Text = Misconfigured, 535, "who are you, writing to "+to.String()+"?"
 	}
 	return o
 }

@@ -234,7 +234,7 @@ func senderNext(e *routing.Entry, c clock) []string {
 	if len(next) == 0 {
 		switch {
 		case d.State.Final():
-			next = append(next, "Nothing more happens here.")
+			next = append(next, "Nothing more happens by itself.")
 		case d.Closed:
 			next = append(next, "No report is waited for any longer.")
 		}

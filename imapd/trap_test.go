@@ -25,10 +25,13 @@ import (
 //	 9  EXAMINE is not read-only                                 messages.dialog
 //	10  ENABLE enables what is not offered                       login.dialog
 //	11  ENVELOPE loses groups, LIST does not fold INBOX          TestTrap11, mailboxes.dialog
+//	    a piece of BINARY does not say where it begins           binary.dialog
 //	12  faults behind the message of an APPEND are not answered  trap12-append.dialog, T17-append-tail.dialog
 //	13  failed logins are not counted                            T22-logins.dialog, TestBroken
 //	14  no way to stop, no limit of connections                  TestServeStops, TestLimits, TestSlowReader
 //	15  a command of more than 50 KiB desynchronises             T17-line.dialog, TestTrap15
+//	    a section number beyond 32 bits sends all; CHECK is NOOP conformance.dialog
+//	    names keep to modified UTF-7 in IMAP4rev2                rev2.dialog
 
 func TestTrap02(t *testing.T) {
 	h := newHouse(t, true, nil)

@@ -19,6 +19,10 @@ alias_database =
 local_recipient_maps =
 smtp_tls_security_level = none
 smtp_host_lookup = native
+delay_warning_time = 1s
+queue_run_delay = 1s
+minimal_backoff_time = 1s
+maximal_backoff_time = 2s
 transport_maps = inline:{ postfix.test=smtp:[127.0.0.1]:{far}, gw.test=smtp:[127.0.0.1]:{back} }
 smtpd_recipient_restrictions = permit_mynetworks, reject
 `,
@@ -52,6 +56,7 @@ acl_smtp_rcpt = accept
 tls_advertise_hosts =
 dsn_advertise_hosts = *
 rfc1413_hosts =
+delay_warning = 1s
 host_lookup =
 begin routers
 far:
@@ -77,17 +82,18 @@ back:
   allow_localhost
   hosts_avoid_tls = *
 begin retry
-* * F,1h,1m
+* * F,1h,1s
 `},
 	start: `mkdir -p /var/spool/exim4 /var/log/exim4
 chown -R Debian-exim /var/spool/exim4 /var/log/exim4
-exim4 -bdf
+exim4 -bdf -q1s
 `,
 }
 
 var openSMTPDPeer = peer{
 	name: "opensmtpd", program: "usr/sbin/smtpd", users: []string{"opensmtpd", "opensmtpq"},
-	files: map[string]string{"etc/smtpd.conf": `listen on 127.0.0.1 port {own} hostname opensmtpd.test
+	files: map[string]string{"etc/smtpd.conf": `bounce warn-interval 1s
+listen on 127.0.0.1 port {own} hostname opensmtpd.test
 action far relay host smtp://127.0.0.1:{far}
 action back relay host smtp://127.0.0.1:{back}
 match from any for domain opensmtpd.test action far
@@ -100,11 +106,12 @@ smtpd -d -f /etc/smtpd.conf
 }
 
 var courierPeer = peer{
-	name: "courier", program: "usr/sbin/couriertcpd", users: []string{"courier"},
+	name: "courier", program: "usr/sbin/couriertcpd", late: true, users: []string{"courier"},
 	files: map[string]string{
 		"etc/courier/me": "courier.host.test\n", "etc/courier/defaultdomain": "courier.host.test\n", "etc/courier/locals": "courier.host.test\n",
 		"etc/courier/esmtproutes":        "courier.test:[127.0.0.1],{far}\ngw.test:[127.0.0.1],{back}\n",
 		"etc/courier/esmtpacceptmailfor": "courier.test\ngw.test\n",
+		"etc/courier/warntime":           "1s\n", "etc/courier/retryalpha": "1s\n", "etc/courier/retrybeta": "1s\n",
 		"etc/courier/smtpaccess/default": "127\tallow,RELAYCLIENT\n",
 	},
 	// It returns nothing that came by SMTP unless it is told to.
@@ -130,7 +137,7 @@ var sendmailPeer = peer{
 		"etc/mail/postern.mc": "include(`/usr/share/sendmail/cf/m4/cf.m4')dnl\nOSTYPE(`linux')dnl\n" +
 			"define(`confDOMAIN_NAME', `host.sendmail.test')dnl\ndefine(`confDONT_PROBE_INTERFACES', `True')dnl\ndefine(`confTO_IDENT', `0')dnl\n" +
 			"define(`RELAY_MAILER_ARGS', `TCP $h {far}')dnl\ndefine(`ESMTP_MAILER_ARGS', `TCP $h {back}')dnl\n" +
-			"undefine(`ALIAS_FILE')dnl\ndefine(`confPID_FILE', `/run/sendmail.pid')dnl\n" +
+			"undefine(`ALIAS_FILE')dnl\ndefine(`confTO_QUEUEWARN', `1s')dnl\ndefine(`confPID_FILE', `/run/sendmail.pid')dnl\n" +
 			"define(`confREFUSE_LA', `1000')dnl\ndefine(`confQUEUE_LA', `1000')dnl\nFEATURE(`no_default_msa')dnl\nFEATURE(`nocanonify')dnl\nFEATURE(`accept_unresolvable_domains')dnl\nFEATURE(`promiscuous_relay')dnl\nFEATURE(`mailertable', `hash /etc/mail/mailertable')dnl\n" +
 			"DAEMON_OPTIONS(`Name=MTA, Addr=127.0.0.1, Port={own}')dnl\nMAILER(`smtp')dnl\n",
 		"etc/mail/mailertable":      "sendmail.test\trelay:[127.0.0.1]\ngw.test\tesmtp:[127.0.0.1]\n",
@@ -142,6 +149,6 @@ mkdir -p /var/spool/mqueue
 chmod 700 /var/spool/mqueue
 makemap=/usr/libexec/sendmail/makemap
 $makemap hash /etc/mail/mailertable < /etc/mail/mailertable
-/usr/libexec/sendmail/sendmail -bD -C/etc/mail/sendmail.cf
+/usr/libexec/sendmail/sendmail -bD -q1s -C/etc/mail/sendmail.cf
 `,
 }

@@ -25,6 +25,7 @@ type peer struct {
 	program string            // what must be there for it
 	users   []string          // that its programs look for
 	files   map[string]string // what is configured, by path; {own}, {far} and {back} become ports
+	late    bool              // it may take long to warn of what waits
 	start   string            // a shell script that ends in the server
 }
 

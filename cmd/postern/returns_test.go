@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,8 +18,8 @@ import (
 
 // TestReturnsOfRealServers relays through real mail servers, which cannot deliver what
 // they took and say so in their own way: the delivery fails, for the reason that the
-// last server gave, and its alternate gets the message. What could be delivered, and
-// whose sender asked for a notice, is noted as what they say.
+// last server gave, and its alternate gets the message. What waits, or could be
+// delivered to somebody whose sender asked for a notice, is noted as what they say.
 func TestReturnsOfRealServers(t *testing.T) {
 	t.Parallel()
 	far, back, routes, own := startFar(t), freePort(t), "", map[string]string{}
@@ -35,17 +36,13 @@ func TestReturnsOfRealServers(t *testing.T) {
 			gw := gw.with(t)
 			domain := "@" + p.name + ".test"
 			refused, unwanted := gw.submit("gone"+domain), gw.submit("spam"+domain)
-			taken := gw.submit("here"+domain, "NOTIFY=SUCCESS")
+			taken, waiting := gw.submit("here"+domain, "NOTIFY=SUCCESS"), gw.submit("later"+domain)
 			gw.bounces(refused, "5.1.1")
 			gw.bounces(unwanted, "5.7.1")
-			gw.until(taken, "word of what was delivered", func(j journey) bool {
-				for _, e := range j.Events {
-					if e.Kind == routing.EventPassedOn || e.Kind == routing.EventConfirmed {
-						return true
-					}
-				}
-				return false
-			})
+			gw.hears(taken, "word of what was delivered", routing.EventPassedOn, routing.EventConfirmed)
+			if !p.late {
+				gw.hears(waiting, "warning of what waits", routing.EventDelayed)
+			}
 		})
 	}
 }
@@ -61,6 +58,8 @@ func startFar(t *testing.T) string {
 		switch {
 		case p == mailtest.OnRcpt && strings.HasPrefix(to, "gone@"):
 			return "550 5.1.1 there is nobody of that name"
+		case p == mailtest.OnRcpt && strings.HasPrefix(to, "later@"):
+			return "451 4.2.1 come again later"
 		case p == mailtest.OnDot && strings.HasPrefix(to, "spam@"):
 			return "554 5.7.1 not wanted here"
 		}
@@ -185,6 +184,14 @@ func (g *returnGateway) until(id, what string, is func(journey) bool) {
 			g.t.Fatalf("no %s:\n%s", what, g.postern("trace", id))
 		}
 	}
+}
+
+// hears waits for a message to have one of the events.
+func (g *returnGateway) hears(id, what string, kinds ...routing.EventKind) {
+	g.t.Helper()
+	g.until(id, what, func(j journey) bool {
+		return slices.ContainsFunc(j.Events, func(e routing.Record) bool { return slices.Contains(kinds, e.Kind) })
+	})
 }
 
 // bounces waits until a message has failed with a status, and its alternate has it.

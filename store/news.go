@@ -39,25 +39,46 @@ func (db *DB) News(ctx context.Context, m routing.Mailbox, mark int64, last uint
 		if news, err = changesOf(q, box, mark); err != nil {
 			return err
 		}
-		where, args := "", []any(nil)
-		if !news.Whole {
-			if len(news.Touched) > 0 {
-				where, args = " AND (uid > ? OR uid IN (SELECT value FROM json_each(?)))", []any{last, jsonText{news.Touched}}
-			} else {
-				where, args = " AND uid > ?", []any{last}
+		if news.Whole {
+			return lines(q.(reader), m, account, "", nil, each)
+		}
+		// One after the other: with OR between them SQLite reads the whole mailbox.
+		known, _ := slices.BinarySearch(news.Touched, last+1)
+		if known > 0 {
+			if err := lines(q.(reader), m, account, touchedLines, jsonText{news.Touched[:known]}, each); err != nil {
+				return err
 			}
 		}
-		if m.Status != routing.FolderNone {
-			return walk(q.(reader), "SELECT uid | (flags << 32), date / 1000, '' FROM entries WHERE account = ? AND folder = ?"+where+" ORDER BY uid",
-				append([]any{account, int64(m.Status)}, args...), each)
-		}
-		return walk(q.(reader), "SELECT uid | (flags << 32), max(0, min(date / 1000, 4294967295)) | (min(size, 2147483647) << 32), keywords FROM mails WHERE mailbox = ?"+where+" ORDER BY uid",
-			append([]any{m.ID}, args...), each)
+		return lines(q.(reader), m, account, newLines, last, each)
 	})
 	if err != nil {
 		return routing.News{}, fmt.Errorf("read mailbox %s: %w", m.Name, err)
 	}
 	return news, nil
+}
+
+// Which lines of a mailbox are read; none of these: all.
+const (
+	touchedLines = " AND uid IN (SELECT value FROM json_each(?))"
+	newLines     = " AND uid > ?"
+)
+
+// lines calls each for the lines of a mailbox that are wanted.
+func lines(r reader, m routing.Mailbox, account int64, wanted string, arg any, each func(*routing.Item)) error {
+	query, args := linesQuery(m, account, wanted)
+	if wanted != "" {
+		args = append(args, arg)
+	}
+	return walk(r, query, args, each)
+}
+
+func linesQuery(m routing.Mailbox, account int64, wanted string) (string, []any) {
+	if m.Status != routing.FolderNone {
+		return "SELECT uid | (flags << 32), date / 1000, '' FROM entries WHERE account = ? AND folder = ?" + wanted + " ORDER BY uid",
+			[]any{account, int64(m.Status)}
+	}
+	return "SELECT uid | (flags << 32), max(0, min(date / 1000, 4294967295)) | (min(size, 2147483647) << 32), keywords FROM mails WHERE mailbox = ?" +
+		wanted + " ORDER BY uid", []any{m.ID}
 }
 
 // boxOf is the number of a mailbox in changes, and its account; of a mailbox that has

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"postern/routing"
@@ -158,6 +159,28 @@ func TestNewsForgotten(t *testing.T) {
 		var n int
 		if err := r.conn.QueryRowContext(t.Context(), "SELECT count(*) FROM changes").Scan(&n); err != nil || n > 65536+4096 {
 			t.Errorf("%d changes are kept, %v", n, err)
+		}
+	})
+}
+
+// TestNewsPlan: what is new is looked up, and not found by going through all there is.
+func TestNewsPlan(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		for _, name := range []string{"INBOX", "Status/Sent"} {
+			for wanted, want := range map[string]string{touchedLines: "AND uid=?)", newLines: "AND uid>?)"} {
+				query, args := linesQuery(r.mailbox("alice", name), 1, wanted)
+				var plan []string
+				rows, err := r.conn.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, append(args, "[1]")...)
+				_, err = collect(rows, err, func(row scanner) (s string, err error) {
+					var a, b, c any
+					err = row.Scan(&a, &b, &c, &s)
+					plan = append(plan, s)
+					return s, err
+				})
+				if err != nil || !strings.Contains(plan[0], "SEARCH") || !strings.Contains(plan[0], want) {
+					t.Errorf("%s%s: %v, %q", name, wanted, err, plan)
+				}
+			}
 		}
 	})
 }

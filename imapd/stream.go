@@ -358,9 +358,11 @@ func (r rest) without(known []*opened) rest {
 
 // back puts the messages of r where there is nothing in known.
 func (r rest) back(known []*opened) {
+	next := 0
 	for k, m := range known {
 		if m == nil {
-			known[k], r.messages = r.messages[0], r.messages[1:]
+			known[k] = r.messages[next]
+			next++
 		}
 	}
 }

@@ -47,7 +47,7 @@ func (b *bench) backlogged(ctx context.Context, withUrgent bool) (bulk float64, 
 	}
 	defer func() { err = errors.Join(err, stopped(g, g.Dir)) }()
 
-	due := time.Now().Truncate(time.Second).Add(3*time.Second + time.Duration(b.backlog)*2*time.Millisecond)
+	due := time.Now().Truncate(time.Second).Add(3*time.Second + time.Duration(b.backlog)*time.Millisecond)
 	load := traffic.Load{Addr: g.Addr(), Connections: b.connections, Messages: b.backlog, Sender: rig.Sender, Recipient: recipient,
 		Content: traffic.Content(rig.Sender, 4<<10, "Postern-Priority: bulk", "Deferred-Delivery: "+due.Format(time.RFC1123Z))}
 	if r, err := load.Run(ctx); err != nil || r.Accepted < b.backlog {

@@ -3,6 +3,7 @@ package routing
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -72,6 +73,35 @@ func TestReserveForUrgent(t *testing.T) {
 			})
 		})
 	}
+}
+
+// While much is being sent, no more is claimed but what is urgent.
+func TestMemoryOfSending(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGateway(t)
+		s := &stuck{}
+		g.runner.Relay, g.runner.Workers, g.runner.Memory, g.runner.Grace = s, 16, 3000, time.Second
+		for range 8 {
+			g.submit(t, "alice@gw.test", "Subject: slow\n\n"+strings.Repeat("0123456789\n", 100), "bob@ok.test")
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		g.batches = 1 // as a store does that finds large messages
+		wg.Go(func() { _ = g.runner.Run(ctx) })
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if waiting, _ := s.counts(); waiting != 3 {
+			t.Errorf("%d messages of 1.2 kB are being sent, want 3", waiting)
+		}
+		g.submit(t, "alice@gw.test", "Postern-Priority: urgent\nSubject: fire\n\nx\n", "bob@ok.test")
+		time.Sleep(10 * time.Millisecond)
+		synctest.Wait()
+		if _, urgent := s.counts(); urgent != 1 {
+			t.Error("the urgent message waits")
+		}
+		cancel()
+		wg.Wait()
+	})
 }
 
 // shortcut claims for workers that were lent.

@@ -19,6 +19,7 @@ import (
 // memory is a store in memory, as small as the ports allow. It writes down nothing
 // that Advance did not tell it.
 type memory struct {
+	batches    int // the most that a Claim gets; 0: what it asks for
 	mu         sync.Mutex
 	now        func() time.Time
 	messages   map[MessageID]*Message
@@ -115,7 +116,7 @@ func (s *memory) Claim(_ context.Context, n int, least Priority, lease time.Time
 	var jobs []Job
 	for _, d := range order {
 		next, fits := Next(d, Event{Kind: EventClaim, Due: lease}, s.now())
-		if !fits || len(jobs) == n || d.Priority < least {
+		if !fits || len(jobs) == n || s.batches > 0 && len(jobs) == s.batches || d.Priority < least {
 			continue
 		}
 		s.deliveries[d.ID-1] = next

@@ -2,6 +2,7 @@ package routing
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,12 +35,14 @@ type Runner struct {
 	Signers map[string]Sealer
 
 	Workers int           // attempts under way at once; 0: 32
+	Memory  int64         // bytes of the messages being sent, past which no more is claimed but what is urgent; 0: 256 MiB
 	Lease   time.Duration // how long an attempt may take before it is given up for lost; 0: 30 minutes
 	Grace   time.Duration // how long attempts under way may go on after the end of Run's context; 0: 25 seconds
 }
 
 const (
 	defaultWorkers = 32
+	defaultMemory  = 256 << 20
 	defaultLease   = 30 * time.Minute
 	defaultGrace   = 25 * time.Second
 	// pause is how long the runner rests when the store cannot serve it.
@@ -74,7 +77,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		wg.Go(func() {
 			for job := range c.jobs {
 				r.attempt(work, job, lease)
-				c.done <- ordinary(&job)
+				c.done <- finish(&job)
 			}
 		})
 	}
@@ -110,15 +113,15 @@ func (r *Runner) schedule(ctx context.Context, c *crew, lease time.Duration) {
 		timer.Reset(wait)
 		// With a backlog, a worker that comes free is as good a reason to look again
 		// as new work is.
-		var freed <-chan bool
+		var freed <-chan finished
 		if more && err == nil {
 			freed = c.done
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case wasOrdinary := <-freed:
-			c.free(wasOrdinary)
+		case f := <-freed:
+			c.free(f)
 		case <-r.Queue.Ready():
 		case <-timer.C:
 		}
@@ -162,7 +165,7 @@ func (r *Runner) claim(ctx context.Context, c *crew, lease time.Duration) (more 
 		c.idle, c.room = c.idle+idle, c.room+room
 	}
 	// What is urgent is claimed first in any case, so the reserve is asked for last.
-	if n := min(c.idle, c.room); n > 0 {
+	if n := min(c.idle, c.room); n > 0 && c.bytes < r.memory() {
 		if more, err = r.claimLane(ctx, c, n, MinPriority, lease); err != nil || !more {
 			return more, err
 		}
@@ -173,6 +176,10 @@ func (r *Runner) claim(ctx context.Context, c *crew, lease time.Duration) (more 
 	return true, err
 }
 
+// memory is how much of messages may be in memory before no more is claimed but what is
+// urgent.
+func (r *Runner) memory() int64 { return cmp.Or(r.Memory, defaultMemory) }
+
 // claimLane hands out up to n deliveries of priority least and above. full says that there
 // were as many.
 func (r *Runner) claimLane(ctx context.Context, c *crew, n int, least Priority, lease time.Duration) (full bool, err error) {
@@ -182,7 +189,6 @@ func (r *Runner) claimLane(ctx context.Context, c *crew, n int, least Priority, 
 	}
 	for _, job := range claimed {
 		c.take(&job)
-		c.jobs <- job
 	}
 	return len(claimed) == n, nil
 }
@@ -193,7 +199,7 @@ func (r *Runner) takeHanded(c *crew) {
 		return
 	}
 	for _, job := range r.Direct.Handed() {
-		c.jobs <- job
+		c.begin(&job)
 	}
 }
 

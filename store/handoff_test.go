@@ -106,3 +106,21 @@ func TestClaimAged(t *testing.T) {
 		}
 	})
 }
+
+// One Claim does not read more than so much content.
+func TestClaimLarge(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		for range 5 {
+			a := r.letter([]string{"bob@ok.test"})
+			a.Message.Size = 25 << 20
+			r.begin(a)
+			r.accept(a)
+		}
+		for _, want := range []int{3, 2, 0} {
+			jobs, err := r.Claim(t.Context(), 10, routing.MinPriority, r.clock.Now().Add(time.Minute))
+			if err != nil || len(jobs) != want {
+				t.Errorf("%d jobs, %v; want %d", len(jobs), err, want)
+			}
+		}
+	})
+}

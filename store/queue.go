@@ -15,7 +15,8 @@ import (
 // Claim leases up to max queued deliveries that are due and of priority least at the
 // lowest, highest priority first and oldest due first among equals, until lease; but for
 // one in agedShare, which is the one that has been due for longest, of whatever priority,
-// so that nothing waits for ever. The attempt is registered in the same commit.
+// so that nothing waits for ever. Of large messages it claims fewer. The attempt is registered
+// in the same commit.
 func (db *DB) Claim(ctx context.Context, max int, least routing.Priority, lease time.Time) ([]routing.Job, error) {
 	var jobs []routing.Job
 	var keys []int64
@@ -66,7 +67,11 @@ type claimer struct {
 	lease time.Time
 	jobs  []routing.Job
 	keys  []int64 // by job: of its message
+	bytes int64   // of their messages
 }
+
+// maxClaimed is how much content one Claim reads into memory, but for the last message.
+const maxClaimed = 64 << 20
 
 // claimAll claims up to max deliveries. before is how many were claimed earlier: it says
 // which of them are for what waits longest.
@@ -79,6 +84,9 @@ func (q *claimer) claimAll(lanes []lane, max int, before int64) error {
 		}
 	}
 	for _, l := range lanes {
+		if q.bytes >= maxClaimed {
+			break
+		}
 		if err := q.claimAt(l.priority, max-len(q.jobs)); err != nil {
 			return err
 		}
@@ -121,6 +129,9 @@ func (q *claimer) claimAt(p routing.Priority, n int) error {
 			}
 			if claimed {
 				n--
+			}
+			if q.bytes >= maxClaimed {
+				return nil
 			}
 		}
 		if len(found) == 0 {
@@ -172,6 +183,7 @@ func (q *claimer) claim(row *claimRow) (claimed bool, err error) {
 	m := c.message.Message
 	q.jobs = append(q.jobs, routing.Job{Delivery: next, Recipient: c.recipient, Message: &m})
 	q.keys = append(q.keys, c.message.key)
+	q.bytes += m.Size
 	return true, nil
 }
 

@@ -134,9 +134,6 @@ func (r *Runner) schedule(ctx context.Context, c *crew, lease time.Duration) {
 func (r *Runner) round(ctx context.Context, c *crew, lease time.Duration) (more bool, next time.Time, err error) {
 	c.gather()
 	r.takeHanded(c)
-	if err := r.writeNotices(ctx); err != nil {
-		return false, time.Time{}, err
-	}
 	next, _, err = r.Queue.Tick(ctx, batch)
 	if err != nil {
 		return false, time.Time{}, fmt.Errorf("turn timers: %w", err)
@@ -154,7 +151,8 @@ func (r *Runner) round(ctx context.Context, c *crew, lease time.Duration) (more 
 		r.Direct.Lend(c.idle, room, lease)
 		c.idle, c.room = 0, c.room-room
 	}
-	return more, next, nil
+	// Last, as each takes a commit of its own: mail does not wait for them.
+	return more, next, r.writeNotices(ctx)
 }
 
 // claim has the idle workers do what waits in the queue. more says that there may be more

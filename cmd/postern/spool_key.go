@@ -152,12 +152,17 @@ func (a *app) spoolPlace() (dataDir, spoolPlace, error) {
 	return dir, place, err
 }
 
-func (a *app) rotateSpool() error {
+// lockSpool returns the place of the spool keys, which nobody else uses until unlock.
+func (a *app) lockSpool() (place spoolPlace, unlock func(), err error) {
 	dir, place, err := a.spoolPlace()
-	if err != nil {
-		return err
+	if err == nil {
+		unlock, err = dir.lock()
 	}
-	unlock, err := dir.lock()
+	return place, unlock, err
+}
+
+func (a *app) rotateSpool() error {
+	place, unlock, err := a.lockSpool()
 	if err != nil {
 		return err
 	}

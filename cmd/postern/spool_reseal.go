@@ -32,11 +32,7 @@ it says which lines to remove.`,
 }
 
 func (a *app) resealSpool(ctx context.Context) error {
-	dir, place, err := a.spoolPlace()
-	if err != nil {
-		return err
-	}
-	unlock, err := dir.lock()
+	place, unlock, err := a.lockSpool()
 	if err != nil {
 		return err
 	}

@@ -204,7 +204,7 @@ func insertChains(t *tx, m messageRow, a *routing.Acceptance, recipients []recip
 		r.ID = routing.RecipientID(id)
 		chains[i] = c
 	}
-	claims := make([]claims, len(chains))
+	written := make([][]first, len(chains))
 	for i := range a.Deliveries {
 		d := deliveryRow{Delivery: normalDelivery(a.Deliveries[i], t.now)}
 		n := int(d.Recipient)
@@ -216,14 +216,14 @@ func insertChains(t *tx, m messageRow, a *routing.Acceptance, recipients []recip
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return nil, fmt.Errorf("look up address: %w", err)
 		}
-		written := t.handOff(&d.Delivery, &whole)
-		id, err := insertDelivery(t, &written.Delivery, d.local)
+		f := t.handOff(&d.Delivery, &whole)
+		id, err := insertDelivery(t, &f.Delivery, d.local)
 		if err != nil {
 			return nil, fmt.Errorf("write delivery: %w", err)
 		}
 		d.ID = routing.DeliveryID(id)
 		chains[n].add(d)
-		claims[n] = append(claims[n], written)
+		written[n] = append(written[n], f)
 	}
 	var records []routing.Record
 	for n, c := range chains {
@@ -231,11 +231,11 @@ func insertChains(t *tx, m messageRow, a *routing.Acceptance, recipients []recip
 		if err != nil {
 			return nil, err
 		}
-		claimed, err := c.claimed(t, claims[n], &whole)
+		handed, err := c.handedOff(t, written[n], &whole)
 		if err != nil {
 			return nil, err
 		}
-		records = append(append(records, begun...), claimed...)
+		records = append(append(records, begun...), handed...)
 	}
 	return records, nil
 }

@@ -121,11 +121,11 @@ func (q *claimer) claimAt(p routing.Priority, n int) error {
 		for i := range found {
 			c := &found[i]
 			after, afterID = c.delivery.Due.UnixMilli(), int64(c.delivery.ID)
-			claimed, err := q.claim(c)
+			ok, err := q.claim(c)
 			if err != nil {
 				return err
 			}
-			if claimed {
+			if ok {
 				n--
 			}
 			if q.bytes >= maxClaimed {
@@ -153,8 +153,8 @@ func scanClaim(row scanner) (c claimRow, err error) {
 }
 
 // claim registers the next attempt of a delivery: from its commit on, a report about it
-// finds it. claimed is false where it cannot be claimed.
-func (q *claimer) claim(row *claimRow) (claimed bool, err error) {
+// finds it. ok is false where it cannot be claimed.
+func (q *claimer) claim(row *claimRow) (ok bool, err error) {
 	row.recipient.Message = row.message.ID
 	c := q.batch.inflight.of(row.delivery.ID)
 	if c == nil {
@@ -162,15 +162,13 @@ func (q *claimer) claim(row *claimRow) (claimed bool, err error) {
 		c.add(row.delivery)
 	}
 	d := &c.deliveries[c.index(row.delivery.ID)]
-	e := normal(routing.Event{Kind: routing.EventClaim, Attempt: d.Attempts + 1, Due: q.lease})
-	next, fits := routing.Next(*d, e, q.now)
+	next, rec, fits := claimed(d, q.lease, q.now)
 	if !fits {
 		return false, nil
 	}
 	if err := updateDelivery(q.tx, &next); err != nil {
 		return false, fmt.Errorf("claim delivery %d: %w", d.ID, err)
 	}
-	rec := routing.Record{At: q.now, Message: d.Message, Delivery: d.ID, Step: d.Step, Address: d.Address, From: d.State, To: next.State, Fits: true, Event: e}
 	if err := insertEvent(q.tx, &rec); err != nil {
 		return false, fmt.Errorf("record claim of delivery %d: %w", d.ID, err)
 	}
@@ -183,6 +181,14 @@ func (q *claimer) claim(row *claimRow) (claimed bool, err error) {
 	q.keys = append(q.keys, c.message.key)
 	q.bytes += m.Size
 	return true, nil
+}
+
+// claimed is what a claim at now makes of d, and the record of it.
+func claimed(d *routing.Delivery, lease, now time.Time) (next routing.Delivery, rec routing.Record, fits bool) {
+	e := normal(routing.Event{Kind: routing.EventClaim, Attempt: d.Attempts + 1, Due: lease})
+	next, fits = routing.Next(*d, e, now)
+	return next, routing.Record{At: now, Message: d.Message, Delivery: d.ID, Step: d.Step, Address: d.Address,
+		From: d.State, To: next.State, Fits: fits, Event: e}, fits
 }
 
 // whole reports whether c has all deliveries of its recipient.

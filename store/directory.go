@@ -89,7 +89,7 @@ func keep[V any](m *map[string]V, key string, value V) {
 	(*m)[key] = value
 }
 
-// domainsOf returns the domains, read if need be.
+// knownDomains returns the domains, read if need be.
 func (db *DB) knownDomains(ctx context.Context) (*domains, error) {
 	var known *domains
 	since := db.directory.recall(func(f *facts) { known = f.domains })

@@ -87,19 +87,16 @@ func (h *handoff) takeBack(jobs []routing.Job) {
 	}
 }
 
-// claims are the deliveries of a chain as they are written when it is accepted, by index:
-// those that were claimed at once are.
-type claims []claimed
-
-type claimed struct {
+// first is a delivery as it is written when it is accepted: claimed, perhaps.
+type first struct {
 	routing.Delivery
-	event *routing.Event // nil where it was not
-	job   int            // which of the transaction's it is
+	claim *routing.Record // nil where it was not claimed
+	job   int             // which of the transaction's it is
 }
 
 // handOff claims d at once where it is due and a worker waits for it. What it returns is
 // what is to be written.
-func (t *tx) handOff(d *routing.Delivery, m *routing.Message) claimed {
+func (t *tx) handOff(d *routing.Delivery, m *routing.Message) first {
 	// The transaction may have begun before the message came.
 	now := t.now
 	if d.Due.After(now) && !d.Due.After(t.batch.clock()) {
@@ -107,37 +104,35 @@ func (t *tx) handOff(d *routing.Delivery, m *routing.Message) claimed {
 	}
 	if d.State != routing.Queued || d.Due.After(now) {
 		t.ready = true
-		return claimed{Delivery: *d}
+		return first{Delivery: *d}
 	}
 	lease, ok := time.Duration(0), false
 	if len(m.Data) <= maxHanded {
 		lease, ok = t.batch.handoff.take(d.Priority)
 	}
 	if ok {
-		e := normal(routing.Event{Kind: routing.EventClaim, Attempt: d.Attempts + 1, Due: now.Add(lease)})
-		if next, fits := routing.Next(*d, e, now); fits {
+		if next, rec, fits := claimed(d, now.Add(lease), now); fits {
 			// The message comes when all has been written.
 			t.jobs = append(t.jobs, routing.Job{Delivery: next})
-			return claimed{Delivery: next, event: &e, job: len(t.jobs) - 1}
+			return first{Delivery: next, claim: &rec, job: len(t.jobs) - 1}
 		}
 		t.batch.handoff.takeBack([]routing.Job{{Delivery: *d}})
 	}
 	t.ready = true
-	return claimed{Delivery: *d}
+	return first{Delivery: *d}
 }
 
-// claimed records the claims, and completes the jobs, of the deliveries that were claimed
-// when the chain was accepted.
-func (c *chain) claimed(t *tx, all claims, m *routing.Message) ([]routing.Record, error) {
+// handedOff records the claims, and completes the jobs, of the deliveries that were claimed
+// when the chain was accepted. all are its deliveries as they were written.
+func (c *chain) handedOff(t *tx, all []first, m *routing.Message) ([]routing.Record, error) {
 	c.fresh = false
 	var records []routing.Record
 	for i := range c.deliveries {
-		if all[i].event == nil {
+		if all[i].claim == nil {
 			continue
 		}
-		d := &c.deliveries[i]
-		rec := routing.Record{At: t.now, Message: d.Message, Delivery: d.ID, Step: d.Step, Address: d.Address,
-			From: d.State, To: all[i].State, Fits: true, Event: *all[i].event}
+		d, rec := &c.deliveries[i], *all[i].claim
+		rec.Delivery = d.ID
 		if err := insertEvent(t, &rec); err != nil {
 			return nil, fmt.Errorf("record claim of delivery %d: %w", d.ID, err)
 		}

@@ -59,6 +59,29 @@ func TestHandOff(t *testing.T) {
 	})
 }
 
+// A message that came after its transaction had begun is claimed when it came, not before:
+// what its records tell is what its row says.
+func TestHandOffInOrder(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		r.Lend(1, 1, time.Minute)
+		a := r.letter([]string{"bob@ok.test"})
+		recipients, err := draftRecipients(a.Recipients)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var records []routing.Record
+		err = r.write(context.Background(), func(x *tx) (err error) {
+			x.now = x.now.Add(-time.Second)
+			_, records, err = accept(x, a, recipients, content{size: 4, data: []byte("data")})
+			return err
+		})
+		if err != nil || len(records) != 2 || records[1].At.Before(records[0].At) {
+			t.Fatalf("%+v, %v", records, err)
+		}
+		r.refold(a.Message.ID)
+	})
+}
+
 // A worker for whom something was claimed that could not be committed waits on.
 func TestHandOffTakenBack(t *testing.T) {
 	onEach(t, func(t *testing.T, r *rig) {

@@ -10,8 +10,9 @@ import (
 	"postern/routing"
 )
 
-// settle is how long an idling session lets changes gather after it showed some; a
-// session that takes longer to look takes twice as long to rest, up to maxSettle.
+// settle is how long an idling session lets changes gather after it showed some, so that
+// the first of many is shown at once; a session that takes longer to look takes twice as
+// long to rest, up to maxSettle.
 const (
 	settle    = 25 * time.Millisecond
 	maxSettle = 2 * time.Second
@@ -39,7 +40,7 @@ func (s *session) Idle(w *imapserver.UpdateWriter, stop <-chan struct{}) error {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for {
-		select { // gather
+		select { // let more gather, unless it has rested
 		case <-stop:
 			return nil
 		case <-s.ctx.Done():
@@ -57,6 +58,7 @@ func (s *session) Idle(w *imapserver.UpdateWriter, stop <-chan struct{}) error {
 		if err != nil {
 			return s.fail("idle", err)
 		}
+		pause.Reset(min(max(settle, 2*took), maxSettle))
 		select {
 		case <-stop:
 			return nil
@@ -65,7 +67,6 @@ func (s *session) Idle(w *imapserver.UpdateWriter, stop <-chan struct{}) error {
 		case _, open := <-s.changed:
 			s.mark(open)
 		}
-		pause.Reset(min(max(settle, 2*took), maxSettle))
 	}
 }
 

@@ -83,6 +83,7 @@ type DB struct {
 	commits  atomic.Int64
 	claimed  atomic.Int64  // deliveries, since Open
 	swept    chan struct{} // signalled when there is garbage
+	asked    chan struct{} // signalled when the writer is to look for commits of others
 }
 
 // Open opens the database in o.Path, makes a new one where there has never been one,
@@ -100,11 +101,12 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	db := &DB{
 		dir: dir, now: o.Now, elapsed: o.Elapsed, announce: o.Announce, log: o.Log, bodies: bodies{dir: filepath.Join(dir, bodiesName)},
 		requests: make(chan *request), ended: make(chan struct{}), swept: make(chan struct{}, 1),
+		asked: make(chan struct{}, 1),
 	}
 	if db.log == nil {
 		db.log = slog.New(slog.DiscardHandler)
 	}
-	db.hub.ready = make(chan struct{}, 1)
+	db.hub.ready, db.hub.came = make(chan struct{}, 1), make(chan struct{}, 1)
 	db.heard.more = make(chan struct{}, 1)
 	if err := db.open(ctx, o); err != nil {
 		return nil, fmt.Errorf("open database in %s: %w", dir, errors.Join(withRemedy(err), db.Close()))
@@ -154,8 +156,8 @@ func (db *DB) open(ctx context.Context, o Options) error {
 	})); err != nil {
 		return err
 	}
-	db.read.SetMaxOpenConns(readers)
-	db.read.SetMaxIdleConns(readers)
+	db.read.SetMaxOpenConns(readers + 1) // the lookout keeps one
+	db.read.SetMaxIdleConns(readers + 1)
 	if err := db.read.PingContext(ctx); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 // look, never what to see, so one may stand for many and none can be lost.
 type hub struct {
 	ready chan struct{}
+	came  chan struct{} // signalled when somebody watches, and nobody did
 
 	mu       sync.Mutex
 	watchers map[string]map[chan struct{}]struct{} // by account
@@ -24,6 +25,9 @@ func (db *DB) Watch(account string) (changed <-chan struct{}, stop func()) {
 	defer h.mu.Unlock()
 	if h.watchers == nil {
 		h.watchers = make(map[string]map[chan struct{}]struct{})
+	}
+	if len(h.watchers) == 0 {
+		signal(h.came)
 	}
 	if h.watchers[account] == nil {
 		h.watchers[account] = make(map[chan struct{}]struct{})
@@ -48,6 +52,13 @@ func (db *DB) Ready() <-chan struct{} { return db.hub.ready }
 func (db *DB) LookAgain() { db.hub.signalReady() }
 
 func (h *hub) signalReady() { signal(h.ready) }
+
+// watched reports whether somebody watches an account.
+func (h *hub) watched() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.watchers) > 0
+}
 
 func (h *hub) signal(accounts []string) {
 	h.mu.Lock()

@@ -23,11 +23,9 @@ const (
 // written: a checkpoint that failed is not tried again (D8), because the kernel may
 // have dropped the pages and would now say that all is well.
 func (w *writer) maintain() error {
-	seen, err := w.dataVersion()
-	if err != nil {
-		return w.tolerate(err)
+	if err := w.lookAround(); err != nil {
+		return err
 	}
-	w.notice(seen)
 	if err := w.followClock(); err != nil {
 		return w.tolerate(err)
 	}
@@ -47,6 +45,16 @@ func (w *writer) maintain() error {
 		_, err = w.checkpoint("PASSIVE")
 	}
 	return w.tolerate(err)
+}
+
+// lookAround notices what other processes have committed.
+func (w *writer) lookAround() error {
+	seen, err := w.dataVersion()
+	if err != nil {
+		return w.tolerate(err)
+	}
+	w.notice(seen)
+	return nil
 }
 
 // notice is told of the data version. Where it is another, another process has committed.

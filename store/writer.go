@@ -58,6 +58,7 @@ func (db *DB) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { db.keepBodies(keeping) })
 	wg.Go(func() { db.keepChecked(keeping) })
+	wg.Go(func() { db.lookOut(keeping) })
 	wg.Go(func() { db.heard.run(db.announce) })
 
 	err := w.run(ctx)
@@ -107,6 +108,8 @@ func (w *writer) run(ctx context.Context) error {
 			return w.tolerate(err)
 		case r := <-w.db.requests:
 			err = w.serveAll(r)
+		case <-w.db.asked:
+			err = w.lookAround()
 		case <-tick.C:
 			err = w.maintain()
 		}

@@ -59,7 +59,7 @@ var (
 // readInlineStatus knows a report whose structure was lost, so that the fields for
 // programs stand in the text for people.
 func readInlineStatus(d *document) (Report, bool) {
-	if !d.machine() || d.answersByItself() {
+	if !d.machine() && !d.robotTitled() || d.answersByItself() {
 		return Report{}, false
 	}
 	at := inlineStatus.FindStringIndex(d.words)
@@ -67,6 +67,13 @@ func readInlineStatus(d *document) (Report, bool) {
 		return Report{}, false
 	}
 	return statusReport([]byte(d.words[at[0]:]), d)
+}
+
+// robotTitled reports whether the message begins its subject as a bounce, answers
+// nobody, and has the name of a program or of a host for its author.
+func (d *document) robotTitled() bool {
+	from := d.header.Get("From")
+	return beginsWith(strings.ToLower(d.subject()), failureSubjects) && !d.answered() && (d.robot() || from != "" && !strings.Contains(from, "@"))
 }
 
 // statusReport reads the fields of a delivery status.
@@ -228,25 +235,30 @@ func actionKind(action string, s Status, d *document) Kind {
 	return kind
 }
 
-// bestStatus chooses between the status that a report gives and the one that the
-// remote host told: the more exact of those that fit. RFC 3464 section 2.3.4 allows
-// x.0.0 where nothing better is known, and many servers never know better.
+// bestStatus chooses between the status that a report gives, the one that the remote
+// host told, and what its words mean: the most exact of those that fit. RFC 3464
+// section 2.3.4 allows x.0.0 where nothing better is known, and many servers never
+// know better; x.y.0 says no more than where to look.
 func bestStatus(kind Kind, given, told Status, code int, text string) Status {
 	fits := func(s Status) bool {
 		return !s.IsZero() && (s.Class == given.Class || given.IsZero() || kind == KindFailed && s.Class != 2)
 	}
-	exact := func(s Status) bool { return s.Subject != 0 || s.Detail != 0 }
-	if exact(given) && given.Detail != 0 {
+	if given.Detail != 0 {
 		return given
 	}
-	for _, s := range []Status{told, given, byReply(text, max(given.Class, told.Class, uint8(code/100))), ByCode(code)} {
-		if fits(s) && exact(s) {
-			return s
-		}
+	worded := byReply(text, max(given.Class, told.Class, uint8(code/100)))
+	if worded.Subject == 7 && (given.Subject == 7 || told.Subject == 7) {
+		worded = Status{} // that it was a policy is known
 	}
-	for _, s := range []Status{given, told, ByCode(code)} {
-		if fits(s) {
-			return s
+	for _, exact := range []func(Status) bool{
+		func(s Status) bool { return s.Detail != 0 },
+		func(s Status) bool { return s.Subject != 0 || s.Detail != 0 },
+		func(Status) bool { return true },
+	} {
+		for _, s := range []Status{told, given, worded, ByCode(code)} {
+			if fits(s) && exact(s) {
+				return s
+			}
 		}
 	}
 	return given

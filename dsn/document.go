@@ -12,11 +12,13 @@ import (
 // How much of a report is looked at. What matters stands in front; behind it comes
 // the message that it is about, which may be of any size.
 const (
-	maxLook   = 4 << 20 // bytes
 	maxLeaves = 200
 	maxDepth  = 8
 	maxText   = 64 << 10 // bytes of a part for people
 )
+
+// MaxLook is how many bytes of a message Parse looks at.
+const MaxLook = 4 << 20
 
 // document is a message taken apart as far as a report needs it. Its lines end with
 // LF.
@@ -52,7 +54,7 @@ func open(raw []byte) *document {
 // CR that ends no line, in a text where others end differently, becomes a blank: it
 // came in what a remote host said, and must not begin a field (T3).
 func normalize(raw []byte) []byte {
-	b := bytes.ReplaceAll(raw[:min(len(raw), maxLook)], []byte{0}, nil)
+	b := bytes.ReplaceAll(raw[:min(len(raw), MaxLook)], []byte{0}, nil)
 	b = bytes.ReplaceAll(b, []byte("\r\r\n"), []byte("\n"))
 	b = bytes.ReplaceAll(b, []byte("\r\n"), []byte("\n"))
 	end := []byte(" ")

@@ -104,6 +104,7 @@ var meanings = []meaning{
 	{pattern: anyOf(`insufficient system (?:storage|resources)`, `no space left on device`, `system (?:disk )?full`), status: Status{5, 3, 1}},
 	{pattern: anyOf(`(?:relay|daily|hourly|sending|rate)(?: relay| sending)? (?:quota|limit)s?`), status: Status{5, 7, 1}},
 	{pattern: anyOf(fullWords...), status: Status{5, 2, 2}},
+	{pattern: anyOf(`not unique`, `(?:is |name |address )ambiguous`, `(?:several|multiple|more than one) match(?:es)?\b`, `nicht eindeutig`), status: Status{5, 1, 4}},
 	{pattern: anyOf(largeWords...), status: Status{5, 3, 4}},
 	{pattern: anyOf(relayWords...), status: Status{5, 7, 1}},
 	{pattern: anyOf(senderWords...), status: Status{5, 7, 1}},

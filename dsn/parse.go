@@ -157,7 +157,7 @@ func readReceiptText(d *document) (Report, bool) {
 	switch {
 	case strings.HasPrefix(subject, "return receipt") && contains(d.lower, []string{"was received by", "has been received by"}):
 		return Report{Kind: KindReceipt, Disposition: "processed"}, true
-	case beginsWith(subject, []string{"not read:", "ungelesen:", "non lu", "no leído:"}) && contains(d.lower, []string{"deleted without being read", "ungelesen gelöscht", "sans avoir été lu", "sin leer"}):
+	case beginsWith(subject, unreadSubjects) && contains(d.lower, []string{"deleted without being read", "ungelesen gelöscht", "sans avoir été lu", "sin leer", "senza essere stat", "sem ser lida", "zonder te zijn gelezen"}):
 		return Report{Kind: KindReceipt, Disposition: "deleted"}, true
 	case beginsWith(subject, readSubjects) && contains(d.lower, readWords):
 		return Report{Kind: KindReceipt, Disposition: "displayed"}, true
@@ -166,8 +166,14 @@ func readReceiptText(d *document) (Report, bool) {
 }
 
 // readSubjects begin the subjects of receipts.
-var readSubjects = []string{"read:", "read receipt", "return receipt (displayed)", "disposition notification", "gelesen:", "lesebestätigung", "lu :", "lu:", "accusé de lecture",
-	"leído:", "letto:", "conferma di lettura", "lida:", "gelezen:", "läst:", "прочитано:", "開封済み", "既読", "已读", "읽음"}
+var readSubjects = []string{"read:", "read receipt", "return receipt", "disposition notification", "gelesen:", "lesebestätigung", "empfangsbestätigung (angezeigt)", "lu :", "lu:", "accusé de lecture", "confirmation de lecture",
+	"leído:", "confirmación de lectura", "letto:", "conferma di lettura", "lida:", "lido:", "confirmação de leitura", "gelezen:", "leesbevestiging", "läst:", "läskvitto", "læst:", "lest:", "lesekvittering", "luettu:", "lukukuittaus",
+	"przeczytano:", "przeczytane:", "potwierdzenie przeczytania", "přečteno:", "přečtené:", "prečítané:", "elolvasva:", "olvasott:", "okundu:", "citit:", "pročitano:", "prebrano:", "αναγνώστηκε:", "прочитано:", "прочтено:", "отчет о прочтении",
+	"開封済み", "開封確認", "既読", "已读", "已讀", "읽음", "נקרא:", "تمت القراءة"}
+
+// unreadSubjects begin those of receipts for what was deleted unread.
+var unreadSubjects = []string{"not read:", "ungelesen:", "nicht gelesen:", "non lu :", "non lu:", "no leído:", "non letto:", "não lida:", "não lido:", "niet gelezen:", "oläst:", "ej läst:", "inte läst:", "ikke læst:", "ikke lest:", "ulæst:", "ei luettu:",
+	"nie przeczytano:", "nieprzeczytane:", "nepřečteno:", "neprečítané:", "olvasatlan:", "okunmadı:", "necitit:", "не прочитано:", "не прочтено:", "непрочитано:", "未開封", "未读", "未讀", "읽지 않음"}
 
 // readWords are in the words of receipts.
 var readWords = []string{"was read on", "was read at", "was displayed on", "has been displayed", "has been read by", "wurde gelesen am", "wurde gelesen", "wurde am", "a été lu", "se ha leído", "fue leído",
@@ -176,7 +182,7 @@ var readWords = []string{"was read on", "was read at", "was displayed on", "has 
 // readAutoReply knows automatic answers: vacation notices, tickets, and challenges,
 // which hold a message until a person answers and say so in many a bounce's words.
 func readAutoReply(d *document) (Report, bool) {
-	if d.answersByItself() || d.hasSubject(autoSubjects) && !d.daemon() || d.challenges() || !d.daemon() && d.saysAbsent() {
+	if d.answersByItself() || d.titledAnswer() && !d.daemon() || d.challenges() || !d.daemon() && d.saysAbsent() {
 		return Report{Kind: KindAutoReply}, true
 	}
 	return Report{}, false

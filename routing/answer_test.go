@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"postern/dsn"
 )
 
 // replyTokens returns the local parts of the Reply-To of a copy: its own, and the one
@@ -244,5 +246,20 @@ func TestStandDown(t *testing.T) {
 				t.Errorf("its return path is %q", notice.from)
 			}
 		})
+	}
+}
+
+// A server says by the envelope that no person wrote a bounce; its field for that is
+// added by whoever delivers it, so here.
+func TestNullSenderCounts(t *testing.T) {
+	raw := []byte("From: Service <service@x.test>\r\nSubject: Message rejected\r\n\r\nYour message to the following address could not be delivered:\r\n\r\n  ida@x.test\r\n    550 5.1.1 no such user\r\n")
+	for from, want := range map[string]dsn.Kind{"": dsn.KindFailed, "service@x.test": dsn.KindReply} {
+		var sender Address
+		if from != "" {
+			sender = mustAddress(t, from)
+		}
+		if got := parseReport(sender, raw); got.Kind != want {
+			t.Errorf("from %q: %s, want %s", from, got.Kind, want)
+		}
 	}
 }

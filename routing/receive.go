@@ -83,7 +83,7 @@ func voidOr(err error, doing string) error {
 
 // Receive makes what came for a token durable, and applies it.
 func (r *Reports) Receive(ctx context.Context, t Token, from Address, raw []byte) error {
-	report := dsn.Parse(raw)
+	report := parseReport(from, raw)
 	switch t.Kind {
 	case TokenReport:
 		return r.report(ctx, t, report, raw)
@@ -110,7 +110,18 @@ func (r *Reports) Reply(ctx context.Context, t Token, account string, from Addre
 	if err != nil {
 		return err
 	}
-	return r.reply(ctx, id, account, from, dsn.Parse(raw), raw)
+	return r.reply(ctx, id, account, from, parseReport(from, raw), raw)
+}
+
+// parseReport reads what came from an envelope sender. A null one is said in the field
+// that a server adds at the end of a way (RFC 5321 section 4.4), where dsn looks for it.
+func parseReport(from Address, raw []byte) dsn.Report {
+	const field = "Return-Path: <>\r\n"
+	if !from.IsZero() {
+		return dsn.Parse(raw)
+	}
+	look := raw[:min(len(raw), dsn.MaxLook)]
+	return dsn.Parse(append(append(make([]byte, 0, len(field)+len(look)), field...), look...))
 }
 
 // answered is the delivery that a reply answers. A reply to the token that all copies

@@ -96,7 +96,6 @@ func (c *chain) write(t *tx, p routing.Progress) ([]routing.Record, error) {
 			return nil, fmt.Errorf("update delivery %d: %w", d.ID, err)
 		}
 		done = done || settled(d)
-		t.ready = t.ready || d.State == routing.Queued
 	}
 	c.deliveries = p.Deliveries
 	t.batch.inflight.keep(c)
@@ -163,7 +162,7 @@ func (c *chain) order(t *tx, orders []routing.Order) error {
 			c.message.key, int64(o.Delivery), o.Kind, o.To.String(), o.Returned, t.now.UnixMilli()); err != nil {
 			return fmt.Errorf("order notice: %w", err)
 		}
-		t.ready = true
+		t.orders = true
 	}
 	return nil
 }
@@ -179,11 +178,11 @@ func (c *chain) wake(t *tx, at time.Time) error {
 	if at.Equal(c.recipient.Wake) {
 		return nil
 	}
-	t.ready = t.ready || !at.IsZero()
 	c.recipient.Wake = at
 	if _, err := t.exec("UPDATE recipients SET wake = ? WHERE id = ?", milliseconds(at), int64(c.recipient.ID)); err != nil {
 		return fmt.Errorf("set wake: %w", err)
 	}
+	t.dueAt(at)
 	return nil
 }
 

@@ -74,6 +74,7 @@ type DB struct {
 	hub       hub
 	directory directory
 	handoff   handoff
+	horizon   horizon
 	heard     announcer
 
 	requests chan *request
@@ -107,6 +108,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		db.log = slog.New(slog.DiscardHandler)
 	}
 	db.hub.ready, db.hub.came = make(chan struct{}, 1), make(chan struct{}, 1)
+	db.horizon.forget() // what it knows of the time before: nothing
 	db.heard.more = make(chan struct{}, 1)
 	if err := db.open(ctx, o); err != nil {
 		return nil, fmt.Errorf("open database in %s: %w", dir, errors.Join(withRemedy(err), db.Close()))

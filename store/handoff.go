@@ -103,7 +103,6 @@ func (t *tx) handOff(d *routing.Delivery, m *routing.Message) first {
 		now = d.Due
 	}
 	if d.State != routing.Queued || d.Due.After(now) {
-		t.ready = true
 		return first{Delivery: *d}
 	}
 	lease, ok := time.Duration(0), false
@@ -118,7 +117,6 @@ func (t *tx) handOff(d *routing.Delivery, m *routing.Message) first {
 		}
 		t.batch.handoff.takeBack([]routing.Job{{Delivery: *d}})
 	}
-	t.ready = true
 	return first{Delivery: *d}
 }
 

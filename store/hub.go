@@ -49,7 +49,10 @@ func (db *DB) Ready() <-chan struct{} { return db.hub.ready }
 
 // LookAgain signals Ready though nothing was committed: the clock was set, so that something
 // may have come to be due.
-func (db *DB) LookAgain() { db.hub.signalReady() }
+func (db *DB) LookAgain() {
+	db.horizon.forget()
+	db.hub.signalReady()
+}
 
 func (h *hub) signalReady() { signal(h.ready) }
 

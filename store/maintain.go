@@ -65,6 +65,7 @@ func (w *writer) notice(seen int64) {
 	w.seen = seen
 	w.inflight.forget()
 	w.db.directory.forget()
+	w.db.horizon.forget()
 	w.db.hub.signalAll()
 }
 

@@ -287,8 +287,31 @@ func (m *model) again(t *rapid.T) {
 }
 
 // check looks at everything, but not after every step.
+// checkHorizon finds what waits and would not be looked for.
+func (m *model) checkHorizon(t *rapid.T) {
+	var due time.Time
+	err := m.reading(m.t.Context(), func(q querier) (err error) {
+		due, _, err = nextDue(q)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if next, ok := m.horizon.beyond(m.clock.Now()); ok && !due.IsZero() && (next.IsZero() || next.After(due)) {
+		t.Fatalf("something is due at %v, and is thought to be at %v", due, next)
+	}
+	if _, some := m.horizon.unwritten(); !some && m.number("SELECT count(*) FROM tasks") > 0 {
+		t.Fatal("notices wait, and are not looked for")
+	}
+	if m.steps%2 == 0 {
+		// Then the next operation has to say itself what it brings nearer.
+		_ = m.horizon.learn(func() (time.Time, error) { return due, nil })
+	}
+}
+
 func (m *model) check(t *rapid.T) {
 	m.checkInflight(t)
+	m.checkHorizon(t)
 	if m.steps++; m.steps%6 != 1 {
 		return
 	}

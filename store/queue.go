@@ -158,10 +158,16 @@ func dismissed(t *tx, id routing.DeliveryID, account string) error {
 // waits. Times of queued deliveries count.
 func (db *DB) Tick(ctx context.Context, max int) (next time.Time, records []routing.Record, err error) {
 	// Most calls find nothing to do, and need not wait for the disk to say so.
+	if next, ok := db.horizon.beyond(truncate(db.now())); ok {
+		return next, nil, nil
+	}
 	var timer time.Time
-	err = db.reading(ctx, func(q querier) (err error) {
-		next, timer, err = nextDue(q)
-		return err
+	err = db.horizon.learn(func() (time.Time, error) {
+		err := db.reading(ctx, func(q querier) (err error) {
+			next, timer, err = nextDue(q)
+			return err
+		})
+		return next, err
 	})
 	if err != nil {
 		return time.Time{}, nil, fmt.Errorf("look for timers: %w", err)
@@ -215,6 +221,10 @@ func nextDue(q querier) (next, timer time.Time, err error) {
 
 // Tasks returns up to max notices that wait to be written, oldest first.
 func (db *DB) Tasks(ctx context.Context, max int) ([]routing.Task, error) {
+	orders, some := db.horizon.unwritten()
+	if !some {
+		return nil, nil
+	}
 	var tasks []routing.Task
 	var keys []int64
 	err := db.reading(ctx, func(q querier) error {
@@ -234,6 +244,9 @@ func (db *DB) Tasks(ctx context.Context, max int) ([]routing.Task, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read tasks: %w", err)
+	}
+	if len(tasks) == 0 {
+		db.horizon.written(orders)
 	}
 	for i := range tasks {
 		// A notice without the content is better than none.

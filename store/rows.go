@@ -47,6 +47,7 @@ func recipientTargets(r *routing.Recipient) []any {
 }
 
 func insertRecipient(t *tx, message int64, r *recipientDraft) (int64, error) {
+	t.dueAt(r.Wake)
 	return t.insert(`INSERT INTO recipients (message, address, goal, notify, hidden, wake, orcpt, chain, terms)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		message, r.Address.String(), r.Goal.String(), r.Notify, r.Hidden, milliseconds(r.Wake), r.ORCPT, r.chain, r.terms)
@@ -64,6 +65,7 @@ func (d *deliveryRow) targets() []any {
 }
 
 func insertDelivery(t *tx, d *routing.Delivery, local int64) (int64, error) {
+	t.dueAt(d.Due)
 	return t.insert(`INSERT INTO deliveries (recipient, local, step, address, priority, state, since, started, due, attempts, relayed,
 		closed, passed, late, warned, asked, told, failure, last) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		int64(d.Recipient), idOf(local), d.Step, d.Address.String(), d.Priority, d.State.String(), d.Since.UnixMilli(), milliseconds(d.Started),
@@ -72,6 +74,7 @@ func insertDelivery(t *tx, d *routing.Delivery, local int64) (int64, error) {
 
 // updateDelivery writes all that Next can change.
 func updateDelivery(t *tx, d *routing.Delivery) error {
+	t.dueAt(d.Due)
 	_, err := t.exec(`UPDATE deliveries SET state = ?, since = ?, started = ?, due = ?, attempts = ?, relayed = ?,
 		closed = ?, passed = ?, late = ?, warned = ?, asked = ?, told = ?, failure = ?, last = ? WHERE id = ?`,
 		d.State.String(), d.Since.UnixMilli(), milliseconds(d.Started), milliseconds(d.Due), d.Attempts, milliseconds(d.Relayed),

@@ -59,7 +59,7 @@ func (w *writer) followClock() error {
 	now := w.db.now()
 	set, look := w.pace.step(now)
 	if look {
-		w.db.hub.signalReady()
+		w.db.LookAgain()
 	}
 	if w.set += set; w.set == 0 {
 		return nil
@@ -83,7 +83,7 @@ func (w *writer) followClock() error {
 		w.erased = w.erased.Add(w.set)
 	}
 	w.set = 0
-	w.db.hub.signalReady()
+	w.db.LookAgain()
 	return nil
 }
 

@@ -30,7 +30,8 @@ type tx struct {
 type effects struct {
 	records  []routing.Record // to announce
 	changed  []string         // accounts who can see a change
-	ready    bool             // something is due, or will be sooner than was thought
+	due      time.Time        // the earliest that was written for a delivery or a chain; zero: none
+	orders   bool             // notices are to be written
 	erased   bool             // a key was erased, and is still in the write-ahead log
 	garbage  bool             // files have lost their rows
 	accounts bool             // accounts or their addresses have changed
@@ -41,7 +42,8 @@ type effects struct {
 func (e *effects) add(more effects) {
 	e.records = append(e.records, more.records...)
 	e.changed = append(e.changed, more.changed...)
-	e.ready = e.ready || more.ready
+	e.due = earlier(e.due, more.due)
+	e.orders = e.orders || more.orders
 	e.erased = e.erased || more.erased
 	e.garbage = e.garbage || more.garbage
 	e.accounts = e.accounts || more.accounts
@@ -53,6 +55,10 @@ func (e *effects) add(more effects) {
 func (t *tx) note(query string) {
 	t.wrote = t.wrote || !strings.HasPrefix(query, "SELECT ") && !strings.HasPrefix(query, "WITH ")
 }
+
+// dueAt notes that the transaction has something due at at, which may be zero. Whatever
+// writes a time that Tick or Claim look for has to say so.
+func (t *tx) dueAt(at time.Time) { t.due = earlier(t.due, at) }
 
 func (t *tx) query(query string, args ...any) (*sql.Rows, error) {
 	t.note(query)

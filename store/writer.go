@@ -304,13 +304,20 @@ func (w *writer) follow(e effects) {
 	for _, key := range e.certs {
 		w.db.directory.forgetCerts(key)
 	}
-	if len(e.jobs) > 0 {
+	ready := len(e.jobs) > 0
+	if ready {
 		w.db.handoff.deliver(e.jobs)
-		e.ready = true
+	}
+	if e.orders {
+		w.db.horizon.ordered()
+		ready = true
+	}
+	if !e.due.IsZero() && w.db.horizon.near(truncate(e.due), truncate(w.db.now())) {
+		ready = true
 	}
 	w.db.heard.add(e.records)
 	w.db.hub.signal(e.changed)
-	if e.ready {
+	if ready {
 		w.db.hub.signalReady()
 	}
 	if e.erased && w.erased.IsZero() {

@@ -97,8 +97,7 @@ func (s *session) seal(d *routing.Deposit, content []byte) (err error) {
 	if d.Sealed, err = s.server.Vault.Wrap(routing.SealedMail+s.account, content); err != nil {
 		return err
 	}
-	summary := newDigest(content)
-	d.Digest, err = s.sealDigest(&summary)
+	d.Digest, err = s.server.Digest(s.account, content)
 	return err
 }
 

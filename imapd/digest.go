@@ -86,6 +86,12 @@ func parseDigest(b []byte) (d digest, ok bool) {
 	return d, true
 }
 
+// Digest makes the digest of a message of an account, sealed, to be kept beside it.
+func (s *Server) Digest(account string, mail []byte) ([]byte, error) {
+	d := newDigest(mail)
+	return s.Vault.Wrap(routing.SealedDigest+account, d.marshal())
+}
+
 // sealDigest seals the digest of a message of the account.
 func (s *session) sealDigest(d *digest) ([]byte, error) {
 	return s.server.Vault.Wrap(routing.SealedDigest+s.account, d.marshal())

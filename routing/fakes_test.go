@@ -285,6 +285,10 @@ func (seals) Wrap(context string, plain []byte) ([]byte, error) {
 	return append([]byte(context+"|"), plain...), nil
 }
 
+func (seals) Digest(account string, mail []byte) ([]byte, error) {
+	return fmt.Appendf(nil, "%d octets for %s", len(mail), account), nil
+}
+
 func (seals) Unwrap(context string, sealed []byte) ([]byte, error) {
 	plain, ok := bytes.CutPrefix(sealed, []byte(context+"|"))
 	if !ok {
@@ -370,7 +374,23 @@ func newGateway(t *testing.T) *gateway {
 		reports: &Reports{Chains: s, Vault: seals{}, Tokens: tk, Now: time.Now, Log: log},
 	}
 	g.reports.Forward, g.gate.Replies = g.runner.Forward, g.reports
+	g.gate.Digests, g.runner.Digests, g.reports.Digests = seals{}, seals{}, seals{}
+	t.Cleanup(g.checkDigests(t))
 	return g
+}
+
+// checkDigests says whether all that was put into a mailbox came with its digest.
+func (g *gateway) checkDigests(t *testing.T) func() {
+	return func() {
+		for account, mails := range g.boxes {
+			for i := range mails {
+				raw, _ := seals{}.Unwrap(SealedMail+account, mails[i].Sealed)
+				if want, _ := (seals{}).Digest(account, raw); !bytes.Equal(mails[i].Digest, want) {
+					t.Errorf("mail %d of %s has the digest %q, want %q", i, account, mails[i].Digest, want)
+				}
+			}
+		}
+	}
 }
 
 // submit sends a message as alice, from her address here or from elsewhere.

@@ -118,11 +118,11 @@ func (r *Runner) notice(ctx context.Context, tasks []*Task) error {
 		l.tasks = append(l.tasks, t.ID)
 	}
 	if account != "" {
-		mail, err := r.Vault.Wrap(SealedMail+account, l.raw)
+		d, err := newDeposit(r.Vault, r.Digests, account, l.raw)
 		if err != nil {
-			return fmt.Errorf("seal notice: %w", err)
+			return err
 		}
-		return r.Post.Deposit(ctx, &Deposit{Account: account, Size: int64(len(l.raw)), Sealed: mail}, l.tasks...)
+		return r.Post.Deposit(ctx, d, l.tasks...)
 	}
 	return r.post(ctx, l)
 }

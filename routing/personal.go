@@ -103,11 +103,12 @@ func (g *Gate) sealSent(ctx context.Context, s *Submission, m *Message) (*Deposi
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := g.Vault.Wrap(SealedMail+s.Account.Name, mail)
+	d, err := newDeposit(g.Vault, g.Digests, s.Account.Name, mail)
 	if err != nil {
 		return nil, err
 	}
-	return &Deposit{Account: s.Account.Name, Mailbox: "Sent", Flags: FlagSeen | FlagEncrypted, Date: m.Accepted, Size: int64(len(mail)), Sealed: sealed}, nil
+	d.Mailbox, d.Flags, d.Date = "Sent", FlagSeen|FlagEncrypted, m.Accepted
+	return d, nil
 }
 
 // sentReason says for people why there is no copy; a fault of ours has no words outside.

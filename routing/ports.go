@@ -138,6 +138,11 @@ type Vault interface {
 	Unwrap(context string, sealed []byte) ([]byte, error)
 }
 
+// Digester makes Deposit.Digest, so that who lists a mailbox need not open its messages.
+type Digester interface {
+	Digest(account string, mail []byte) ([]byte, error)
+}
+
 // Parcel is one copy, ready to be handed to the next server.
 type Parcel struct {
 	From  Address // the token's address, or the zero Address

@@ -39,6 +39,8 @@ type Reports struct {
 	// Forward passes a person's reply on to a sender who has no mailbox here; nil
 	// where that cannot be done.
 	Forward func(ctx context.Context, m *Message, raw []byte) error
+	// Digests makes those of replies that are put into mailboxes here; nil: nobody does.
+	Digests Digester
 }
 
 // Token checks the local part of a recipient of the return domain: its signature
@@ -309,11 +311,9 @@ func (r *Reports) reply(ctx context.Context, id DeliveryID, by string, from Addr
 	}
 	switch {
 	case account != "":
-		mail, err := r.Vault.Wrap(SealedMail+account, raw)
-		if err != nil {
-			return fmt.Errorf("seal mail: %w", err)
+		if e.Mail, err = newDeposit(r.Vault, r.Digests, account, raw); err != nil {
+			return err
 		}
-		e.Mail = &Deposit{Account: account, Size: int64(len(raw)), Sealed: mail}
 	case r.Forward != nil:
 		if err := r.Forward(ctx, m, raw); err != nil {
 			return fmt.Errorf("pass reply on: %w", err)

@@ -33,6 +33,8 @@ type Runner struct {
 
 	// Signers are, by account, the sealers of those that sign with a key of their own.
 	Signers map[string]Sealer
+	// Digests makes those of what is put into mailboxes here; nil: nobody does.
+	Digests Digester
 
 	Workers int           // attempts under way at once; 0: 32
 	Memory  int64         // bytes of the messages being sent, past which no more is claimed but what is urgent; 0: 256 MiB
@@ -351,21 +353,19 @@ func (r *Runner) deposit(job *Job, account string, c composed) (Outcome, *Deposi
 	if err != nil {
 		return r.internal(job, "write copy", err), nil
 	}
-	mail, err := r.Vault.Wrap(SealedMail+account, body)
+	d, err := newDeposit(r.Vault, r.Digests, account, body)
 	if err != nil {
-		return r.internal(job, "seal mail", err), nil
+		return r.internal(job, "prepare mail", err), nil
 	}
-	var flags Flags
 	if job.Message.Priority >= Urgent {
-		flags |= FlagFlagged | FlagUrgent
+		d.Flags |= FlagFlagged | FlagUrgent
 	}
 	if job.Delivery.Step > 0 {
-		flags |= FlagFallback
+		d.Flags |= FlagFallback
 	}
 	if c.sealed {
-		flags |= FlagEncrypted
+		d.Flags |= FlagEncrypted
 	}
-	d := &Deposit{Account: account, Flags: flags, Size: int64(len(body)), Sealed: mail}
 	if !job.Message.Notice {
 		d.Delivery = job.Delivery.ID
 	}

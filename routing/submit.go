@@ -47,6 +47,8 @@ type Gate struct {
 	Filed Keys
 	// Own finds the keys of senders, for the copies that Config.ToSelf asks for.
 	Own Keys
+	// Digests makes those of these copies; nil: nobody does.
+	Digests Digester
 
 	mu      sync.Mutex
 	counter map[string]*counter // by account

@@ -166,16 +166,17 @@ func (g *gateway) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	imap := &imapd.Server{TLS: g.tlsConfig(), Mailboxes: g.db, Subscriptions: g.db, Messages: g.db, Shelf: g.db, Mover: g.db, Status: g.db, Commander: g.db,
+		Watcher: g.db, Vault: g.keys.spool, Location: g.policy.Location, Now: time.Now, Log: g.log, Limits: g.imapLimits()}
 	runner := &routing.Runner{Queue: g.db, Direct: g.db, Post: g.db, Ledger: g.db, Keys: finder, Sealer: sealer, Vault: g.keys.spool, Relay: client,
 		Tokens: g.keys.tokens, Config: g.policy, Now: now, Rand: rand.Reader, Log: g.log, Workers: g.config.Relay.Workers,
-		Signers: own}
+		Signers: own, Digests: imap}
 	gate := &routing.Gate{Config: g.policy, Ledger: g.db, Sealer: sealer, Vault: g.keys.spool, Keys: finder, Filed: g.db, Tokens: g.keys.tokens,
-		Now: now, Rand: rand.Reader, Log: g.log, Signers: own, Autocrypt: g.config.autocrypt(own, now), Own: finder}
-	reports := &routing.Reports{Chains: g.db, Vault: g.keys.spool, Tokens: g.keys.tokens, Now: now, Log: g.log, Forward: runner.Forward}
+		Now: now, Rand: rand.Reader, Log: g.log, Signers: own, Autocrypt: g.config.autocrypt(own, now), Own: finder, Digests: imap}
+	reports := &routing.Reports{Chains: g.db, Vault: g.keys.spool, Tokens: g.keys.tokens, Now: now, Log: g.log, Forward: runner.Forward, Digests: imap}
 	gate.Replies = reports
 	logins := &routing.Logins{Accounts: g.db, Now: time.Now, Rand: rand.Reader}
-	imap := &imapd.Server{TLS: g.tlsConfig(), Auth: logins, Mailboxes: g.db, Subscriptions: g.db, Messages: g.db, Shelf: g.db, Mover: g.db, Status: g.db, Commander: g.db,
-		Watcher: g.db, Vault: g.keys.spool, Location: g.policy.Location, Now: time.Now, Log: g.log, Limits: g.imapLimits()}
+	imap.Auth = logins
 	submit := timedSubmitter{gate, now, g.metrics.accept}
 
 	group, ctx := errgroup.WithContext(ctx)

@@ -3,6 +3,8 @@ package imapd
 import (
 	"encoding/binary"
 
+	"github.com/emersion/go-imap/v2"
+
 	"postern/routing"
 )
 
@@ -34,16 +36,16 @@ const (
 // newDigest makes the digest of a message.
 func newDigest(raw []byte) digest {
 	header, _ := splitHeader(raw)
-	structure := bodyStructure(parseMessage(raw))
-	d := digest{
-		envelope:  appendEnvelope(nil, envelope(header)),
-		body:      appendStructure(nil, structure, false),
-		structure: appendStructure(nil, structure, true),
-	}
+	d := digest{envelope: appendEnvelope(nil, envelope(header))}
+	d.setStructure(bodyStructure(parseMessage(raw)))
 	if len(header) <= maxDigestHeader {
 		d.header = header
 	}
 	return d
+}
+
+func (d *digest) setStructure(s imap.BodyStructure) {
+	d.body, d.structure = appendStructure(nil, s, false), appendStructure(nil, s, true)
 }
 
 // marshal writes the version, the lengths of all but the last, and the pieces.

@@ -220,12 +220,14 @@ func (f *fake) Count(_ context.Context, m routing.Mailbox) (routing.Mailbox, err
 		return m, err
 	}
 	items := f.items(b)
-	m.Messages, m.Unseen, m.Size = len(items), 0, 0
+	m.Messages, m.Unseen, m.Size, m.Unmeasured = len(items), 0, 0, 0
 	for _, it := range items {
 		if it.Flags&routing.FlagSeen == 0 {
 			m.Unseen++
 		}
-		m.Size += it.Size
+		if m.Size += it.Size; it.Size == 0 {
+			m.Unmeasured++
+		}
 	}
 	return m, nil
 }
@@ -235,7 +237,7 @@ func (f *fake) items(b *fakeBox) []routing.Item {
 	if b.Status != routing.FolderNone {
 		for _, e := range f.accounts[b.Account].entries {
 			if e.Folder == b.Status {
-				items = append(items, routing.Item{UID: e.UID, Flags: e.Flags, Date: e.Date})
+				items = append(items, routing.Item{UID: e.UID, Flags: e.Flags, Date: e.Date, Size: int64(e.Measure.Size)})
 			}
 		}
 		return items
@@ -439,6 +441,43 @@ func (f *fake) KeepDigests(_ context.Context, digests []routing.Mail) error {
 	return f.broken
 }
 
+// KeepMeasures implements Shelf.
+func (f *fake) KeepMeasures(_ context.Context, m routing.Mailbox, measures []routing.Measure) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, e := range f.accounts[m.Account].entries {
+		for _, k := range measures {
+			if e.Folder == m.Status && e.UID == k.UID {
+				e.Measure = k
+			}
+		}
+	}
+	return f.broken
+}
+
+// Lacking implements Shelf.
+func (f *fake) Lacking(_ context.Context, m routing.Mailbox, after, last uint32, limit int) (items []routing.Item, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	b, err := f.find(m)
+	if err != nil {
+		return nil, err
+	}
+	lacks := make(map[uint32]bool)
+	for _, msg := range b.msgs {
+		lacks[msg.UID] = msg.digest == nil
+	}
+	for _, it := range f.items(b) {
+		if b.Status != routing.FolderNone {
+			lacks[it.UID] = it.Size == 0
+		}
+		if it.UID > after && it.UID <= last && len(items) < limit && lacks[it.UID] {
+			items = append(items, it)
+		}
+	}
+	return items, nil
+}
+
 // Add implements Messages.
 func (f *fake) Add(_ context.Context, m routing.Mailbox, deposits []routing.Deposit) ([]uint32, error) {
 	f.mu.Lock()
@@ -524,7 +563,15 @@ func (f *fake) Copy(ctx context.Context, from routing.Mailbox, uids []uint32, de
 }
 
 // Entries implements Status.
-func (f *fake) Entries(_ context.Context, m routing.Mailbox, uids []uint32) ([]routing.Entry, error) {
+func (f *fake) Entries(ctx context.Context, m routing.Mailbox, uids []uint32) ([]routing.Entry, error) {
+	found, err := f.entries(m, uids)
+	for i := range found {
+		found[i].Measure = routing.Measure{}
+	}
+	return found, err
+}
+
+func (f *fake) entries(m routing.Mailbox, uids []uint32) ([]routing.Entry, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	b, err := f.find(m)
@@ -545,8 +592,8 @@ func (f *fake) Entries(_ context.Context, m routing.Mailbox, uids []uint32) ([]r
 }
 
 // Heads implements Status, and leaves out what it may.
-func (f *fake) Heads(ctx context.Context, m routing.Mailbox, uids []uint32) ([]routing.Entry, error) {
-	found, err := f.Entries(ctx, m, uids)
+func (f *fake) Heads(_ context.Context, m routing.Mailbox, uids []uint32) ([]routing.Entry, error) {
+	found, err := f.entries(m, uids)
 	for i := range found {
 		e := &found[i]
 		e.Recipient = routing.Recipient{Hidden: e.Recipient.Hidden}
@@ -583,7 +630,7 @@ func (f *fake) advance(account string, a *fakeAccount, entry *routing.Entry, e r
 	moved := *entry
 	moved.Delivery = next
 	moved.Journey = append(slices.Clone(entry.Journey), r)
-	moved.Date, moved.Event = f.now(), r.ID
+	moved.Date, moved.Event, moved.Measure = f.now(), r.ID, routing.Measure{}
 	if incoming(entry) {
 		moved.Folder, moved.Settled = routing.FolderSettled, true
 		moved.Flags |= routing.FlagSettled

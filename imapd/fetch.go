@@ -122,17 +122,17 @@ func (r *reading) render(i int, uid uint32) (*opened, error) {
 	if e == nil || err != nil {
 		return nil, err
 	}
-	return r.session.unfold(e)
+	return r.session.server.unfold(e)
 }
 
 // unfold opens the header for people of a status entry.
-func (s *session) unfold(e *routing.Entry) (*opened, error) {
-	raw, err := s.server.Vault.Unwrap(routing.SealedView+string(e.Message.ID), e.Message.View)
+func (s *Server) unfold(e *routing.Entry) (*opened, error) {
+	raw, err := s.Vault.Unwrap(routing.SealedView+string(e.Message.ID), e.Message.View)
 	if err != nil {
 		return nil, fmt.Errorf("open the header of %s: %w", e.Message.ID, err)
 	}
 	view, _ := message.ParseHeader(raw) // what is beyond its limits is not shown
-	return &opened{uid: e.UID, entry: e, view: view, loc: s.server.location()}, nil
+	return &opened{uid: e.UID, entry: e, view: view, loc: s.location()}, nil
 }
 
 // entry returns the entry of line i, reading those of the lines after it as well;

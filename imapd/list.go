@@ -191,35 +191,28 @@ func (s *session) statusData(m routing.Mailbox, options *imap.StatusOptions) (*i
 	return data, nil
 }
 
-// exactSize is how many entries are rendered to sum their sizes up.
-const exactSize = 500
+// measureNow is how many entries that nobody has measured yet are measured while a client
+// waits for their sum.
+const measureNow = 5000
 
-// entriesSize is the SIZE of a status folder. Where there are many entries it is a
-// bound: RFC 8438 section 2 lets it be larger than the sum.
+// entriesSize is the SIZE of a status folder that was counted. Only where many entries were
+// not measured yet, after an update or at the first login, it is a bound: RFC 8438 section
+// 2 lets it be larger than the sum.
 func (s *session) entriesSize(m routing.Mailbox) (size int64, err error) {
-	if m.Messages > exactSize {
-		return int64(m.Messages) * maxEntry, nil
+	if m.Unmeasured > measureNow {
+		return m.Size + int64(m.Unmeasured)*maxEntry, nil
 	}
-	found, err := s.server.look(s.ctx, m, 0, 0)
-	if err != nil {
-		return 0, err
-	}
-	uids := make([]uint32, len(found.lines))
-	for i := range found.lines {
-		uids[i] = found.lines[i].uid
-	}
-	for part := range slices.Chunk(uids, batch) {
-		entries, err := s.server.Status.Entries(s.ctx, m, part)
+	size = m.Size
+	for last := uint32(0); m.Unmeasured > 0; {
+		items, err := s.server.Shelf.Lacking(s.ctx, m, last, m.UIDNext, batch)
+		if err != nil || len(items) == 0 {
+			return size, err
+		}
+		some, err := s.server.measureEntries(s.ctx, m, items)
 		if err != nil {
 			return 0, err
 		}
-		for i := range entries {
-			o, err := s.unfold(&entries[i])
-			if err != nil {
-				return 0, err
-			}
-			size += int64(len(o.whole()))
-		}
+		size, last = size+some, items[len(items)-1].UID
 	}
 	return size, nil
 }

@@ -10,10 +10,10 @@ import (
 
 // open reads what is needed of a batch of messages, in the order of lines; nil for one
 // that has gone, and nil for all where the lines themselves will do.
-func (st *stream) open(lines []int) (messages []*opened, made []routing.Mail, err error) {
+func (st *stream) open(lines []int) (messages []*opened, made made, err error) {
 	sizes := st.options.RFC822Size && st.sel.isStatus() && slices.ContainsFunc(lines, func(i int) bool { return st.sel.snapshot.lines[i].size == 0 })
 	if st.need == needLine && !sizes {
-		return nil, nil, nil
+		return nil, made, nil
 	}
 	messages = make([]*opened, len(lines))
 	uids := make([]uint32, len(lines))
@@ -22,9 +22,9 @@ func (st *stream) open(lines []int) (messages []*opened, made []routing.Mail, er
 	}
 	if st.need == needWhole {
 		if st.sel.isStatus() {
-			return messages, nil, st.openEntries(st.session.server.Status.Entries, uids, messages)
+			return messages, made, st.openEntries(st.session.server.Status.Entries, uids, messages)
 		}
-		return messages, nil, st.openMails(uids, func(k int, raw []byte, _ int64) error {
+		return messages, made, st.openMails(uids, func(k int, raw []byte, _ int64) error {
 			messages[k] = &opened{uid: uids[k], raw: raw}
 			return nil
 		})
@@ -35,20 +35,19 @@ func (st *stream) open(lines []int) (messages []*opened, made []routing.Mail, er
 	})
 	absent := rest{lines: lines, uids: uids}.without(messages)
 	if len(absent.uids) == 0 {
-		return messages, nil, nil
+		return messages, made, nil
 	}
 	switch {
 	case !st.sel.isStatus():
-		made, err = st.openDigests(absent.lines, absent.uids, absent.messages)
+		made.digests, err = st.openDigests(absent.lines, absent.uids, absent.messages)
 	case sizes || st.structure:
-		err = st.openEntries(st.session.server.Status.Entries, absent.uids, absent.messages)
-		each(absent.messages, (*opened).digestWhole)
+		made.measures, err = st.openMeasured(absent)
 	default:
 		err = st.openEntries(st.session.server.Status.Heads, absent.uids, absent.messages)
 		each(absent.messages, (*opened).digestHead)
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, made, err
 	}
 	cache.put(mailbox, absent.messages)
 	absent.back(messages)
@@ -93,6 +92,38 @@ func each(messages []*opened, do func(*opened)) {
 	}
 }
 
+// openMeasured fills in messages with entries whose size, or structure, is asked for: as
+// far as that was kept from their heads, and the others are rendered. It returns what the
+// others measure.
+func (st *stream) openMeasured(r rest) (measures []routing.Measure, err error) {
+	status := st.session.server.Status
+	if err := st.openEntries(status.Heads, r.uids, r.messages); err != nil {
+		return nil, err
+	}
+	unknown := make([]*opened, len(r.messages))
+	for k, m := range r.messages {
+		if m == nil || m.recall(st.structure) {
+			unknown[k] = m
+		}
+	}
+	others := rest{lines: r.lines, uids: r.uids}.without(unknown)
+	if len(others.uids) == 0 {
+		return nil, nil
+	}
+	if err := st.openEntries(status.Entries, others.uids, others.messages); err != nil {
+		return nil, err
+	}
+	for _, m := range others.messages {
+		if m != nil {
+			measures = append(measures, m.measure())
+			m.digestWhole()
+		}
+	}
+	others.back(unknown)
+	copy(r.messages, unknown)
+	return measures, nil
+}
+
 // digestWhole makes the digest of an entry, and lets go of the rest.
 func (o *opened) digestWhole() {
 	raw := o.whole()
@@ -128,7 +159,7 @@ func (st *stream) openEntries(fetch func(context.Context, routing.Mailbox, []uin
 		for uids[k] != entries[e].UID {
 			k++
 		}
-		if messages[k], err = st.session.unfold(&entries[e]); err != nil {
+		if messages[k], err = st.session.server.unfold(&entries[e]); err != nil {
 			return err
 		}
 	}

@@ -62,7 +62,8 @@ type Messages interface {
 	Expunge(ctx context.Context, m routing.Mailbox, uids []uint32) error
 }
 
-// Shelf reads many messages of an ordinary mailbox at once.
+// Shelf reads many messages of an ordinary mailbox at once, and keeps what was made of
+// messages so that lists of them cost little.
 type Shelf interface {
 	// Mails returns messages, sealed by the spool key, by ascending UID; those that
 	// have gone are left out.
@@ -71,6 +72,12 @@ type Shelf interface {
 	Digests(ctx context.Context, m routing.Mailbox, uids []uint32) ([]routing.Mail, error)
 	// KeepDigests keeps digests that were missing.
 	KeepDigests(ctx context.Context, digests []routing.Mail) error
+	// KeepMeasures keeps what entries of a status folder measure, for Entry.Measure
+	// of Heads, Item.Size and Mailbox.Size.
+	KeepMeasures(ctx context.Context, m routing.Mailbox, measures []routing.Measure) error
+	// Lacking returns UID and size of messages of which neither is kept: those above
+	// after and up to last, ascending, at most limit of them.
+	Lacking(ctx context.Context, m routing.Mailbox, after, last uint32, limit int) ([]routing.Item, error)
 }
 
 // Mover copies and moves between ordinary mailboxes.

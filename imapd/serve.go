@@ -152,6 +152,7 @@ func (r *reception) receive(conn net.Conn) {
 		return
 	}
 	defer r.watch(g.wire)()
+	defer r.server.arrive(v.account)()
 	if r.hall.lead(g) {
 		<-g.finished
 	}

@@ -47,6 +47,7 @@ type Server struct {
 	looks    map[standing]*look   // the last reading that was begun or waits
 	slots    chan struct{}        // see searchSlot
 	appends  *semaphore.Weighted  // see appendBudget
+	attended map[string]*attended // by account: see Attend
 
 	cache cache
 }

@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"context"
+	"errors"
 	"regexp"
 	"runtime"
 	"runtime/debug"
@@ -51,10 +52,22 @@ type stream struct {
 // piece is the answer for one batch.
 type piece struct {
 	out   []byte
-	made  []routing.Mail // digests that were missing
+	made  made
 	err   error
 	fault any // what it panicked with
 }
+
+// made is what was missing of messages, and had to be made of their content.
+type made struct {
+	digests  []routing.Mail
+	measures []routing.Measure // of entries
+}
+
+func (m *made) add(more made) {
+	m.digests, m.measures = append(m.digests, more.digests...), append(m.measures, more.measures...)
+}
+
+func (m *made) count() int { return len(m.digests) + len(m.measures) }
 
 // oldNames are items whose answer has the name that the client used, which the library
 // alone knows.
@@ -95,7 +108,7 @@ func (st *stream) run(lines []int) error {
 		if p.err == nil {
 			p.err = st.send(&p)
 		}
-		if p.err == nil && len(p.made) > 0 {
+		if p.err == nil {
 			st.keep(p.made)
 		}
 		return p.err
@@ -106,10 +119,10 @@ func (st *stream) run(lines []int) error {
 // pipe answers for batch and rest, a few batches ahead of the client.
 func (st *stream) pipe(cancel context.CancelFunc, batch, rest []int) (err error) {
 	ahead := make(chan chan piece, min(runtime.GOMAXPROCS(0), 4))
-	made := make(chan []routing.Mail, 1)
+	keeping := make(chan made, 1)
 	var all sync.WaitGroup
 	defer all.Wait()
-	defer close(made)
+	defer close(keeping)
 	defer cancel()
 	all.Go(func() {
 		defer close(ahead)
@@ -121,11 +134,11 @@ func (st *stream) pipe(cancel context.CancelFunc, batch, rest []int) (err error)
 		}
 	})
 	all.Go(func() {
-		for digests := range made {
-			st.keep(digests)
+		for m := range keeping {
+			st.keep(m)
 		}
 	})
-	var digests []routing.Mail
+	var some made
 	var fault any
 	for done := range ahead {
 		p := <-done
@@ -142,16 +155,19 @@ func (st *stream) pipe(cancel context.CancelFunc, batch, rest []int) (err error)
 			cancel() // and take what is on its way
 			continue
 		}
-		if digests = append(digests, p.made...); len(digests) >= keepBatch {
-			made <- digests
-			digests = nil
+		if some.add(p.made); some.count() >= keepBatch {
+			select {
+			case keeping <- some:
+			default: // the client does not wait for the disk: they are made again
+			}
+			some = made{}
 		}
 	}
 	if fault != nil {
 		panic(fault) // here, where it ends one connection
 	}
-	if len(digests) > 0 && err == nil {
-		made <- digests
+	if err == nil {
+		keeping <- some
 	}
 	if err == nil {
 		err = st.session.ctx.Err()
@@ -207,11 +223,19 @@ func (st *stream) send(p *piece) error {
 	return err
 }
 
-// keep keeps digests that were missing. That it failed is no fault of this FETCH: they
-// are made again next time.
-func (st *stream) keep(digests []routing.Mail) {
-	if err := st.session.server.Shelf.KeepDigests(st.session.ctx, digests); err != nil && st.session.ctx.Err() == nil {
-		st.session.log.Warn("keep digests", "err", err)
+// keep keeps what was missing. That it failed is no fault of this FETCH: it is made again
+// next time.
+func (st *stream) keep(m made) {
+	ctx, s := st.session.ctx, st.session.server
+	var err error
+	if len(m.digests) > 0 {
+		err = s.Shelf.KeepDigests(ctx, m.digests)
+	}
+	if len(m.measures) > 0 {
+		err = errors.Join(err, s.Shelf.KeepMeasures(ctx, st.sel.mailbox, m.measures))
+	}
+	if err != nil && ctx.Err() == nil {
+		st.session.log.Warn("keep what was made of messages", "err", err)
 	}
 }
 
@@ -234,8 +258,24 @@ func (st *stream) answer(lines []int) (p piece) {
 			names = st.sel.flagNames(names[:0], i)
 		}
 		p.out = st.appendResponse(p.out, i, names, m)
+		if l := &st.sel.snapshot.lines[i]; m != nil && m.entry != nil && m.raw != nil && l.size != uint32(len(m.raw)) {
+			l.size = uint32(len(m.raw))
+			p.made.measures = append(p.made.measures, m.measure())
+		}
 	}
 	return p
+}
+
+// size is how large a message is. Of an entry that was rendered it is what that came to,
+// whatever was kept.
+func (st *stream) size(l *line, m *opened) uint32 {
+	switch {
+	case m != nil && m.entry != nil && st.need == needWhole:
+		return m.size()
+	case l.size == 0 && m != nil:
+		l.size = m.size()
+	}
+	return l.size
 }
 
 // appendResponse appends the response for one message.
@@ -264,10 +304,7 @@ func (st *stream) appendResponse(b []byte, i int, names []imap.Flag, m *opened) 
 		b = append(b, ' ')
 	}
 	if o.RFC822Size {
-		if l.size == 0 && m != nil {
-			l.size = m.size() // of an entry; it never changes
-		}
-		b = strconv.AppendUint(append(b, "RFC822.SIZE "...), uint64(l.size), 10)
+		b = strconv.AppendUint(append(b, "RFC822.SIZE "...), uint64(st.size(l, m)), 10)
 		b = append(b, ' ')
 	}
 	if o.Envelope {

@@ -59,7 +59,8 @@ type Mailbox struct {
 	Told        uint32 // the first UID that no session was told of, as far as is kept
 	Messages    int
 	Unseen      int
-	Size        int64 // sum of the sizes; 0 for a status folder
+	Size        int64 // sum of the sizes that are known
+	Unmeasured  int   // messages whose size is not known: only in a status folder
 }
 
 // Item is one line of a mailbox as a session's snapshot holds it.
@@ -70,7 +71,7 @@ type Item struct {
 	// keywords follow from Flags.
 	Keywords []string
 	Date     time.Time // internal date
-	Size     int64     // exact size in bytes; 0 on a status entry, whose body is rendered when asked for
+	Size     int64     // exact size in bytes; 0 on a status entry that was not measured
 }
 
 // Flags is a set of system flags and of the keywords this gateway gives meaning to.
@@ -148,6 +149,16 @@ type Entry struct {
 	Event int64
 	// Settled is set in Incoming when the message needs nobody any more.
 	Settled bool
+	// Measure is what is known of how large it is when it is shown.
+	Measure Measure
+}
+
+// Measure is how large an entry of a status folder is when it is shown, in octets, and
+// what else whoever shows it keeps of that. The zero Measure is not known.
+type Measure struct {
+	UID   uint32
+	Size  uint32
+	Shape []byte
 }
 
 // FlagChange is one change of flags, as STORE asks for it (RFC 3501 section 6.4.6).

@@ -42,6 +42,8 @@ var (
 		Mails(ctx context.Context, m routing.Mailbox, uids []uint32) ([]routing.Mail, error)
 		Digests(ctx context.Context, m routing.Mailbox, uids []uint32) ([]routing.Mail, error)
 		KeepDigests(ctx context.Context, digests []routing.Mail) error
+		KeepMeasures(ctx context.Context, m routing.Mailbox, measures []routing.Measure) error
+		Lacking(ctx context.Context, m routing.Mailbox, after, last uint32, limit int) ([]routing.Item, error)
 	} = (*DB)(nil)
 	_ interface {
 		Watch(account string) (changed <-chan struct{}, stop func())

@@ -39,6 +39,9 @@ type Options struct {
 	// BusyTimeout is how long a write waits for another process that has the database
 	// locked; 0: 5 seconds.
 	BusyTimeout time.Duration
+	// Rendering is a number for how the entries of status folders are shown: what they
+	// measure is kept for as long as it is the same. 0: that is not kept.
+	Rendering uint32
 	// Unchecked leaves out the check of the whole file: for a short command beside a
 	// running gateway, which sees to it.
 	Unchecked bool
@@ -66,7 +69,9 @@ type DB struct {
 	announce func([]routing.Record)
 	log      *slog.Logger
 	bodies   bodies
-	mark     *mark // nil until it is open
+	// rendering is Options.Rendering, in the 31 bits that a measure has for it.
+	rendering uint32
+	mark      *mark // nil until it is open
 
 	rw        *sql.DB // has one connection, which conn is
 	conn      *sql.Conn
@@ -102,7 +107,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	db := &DB{
 		dir: dir, now: o.Now, elapsed: o.Elapsed, announce: o.Announce, log: o.Log, bodies: bodies{dir: filepath.Join(dir, bodiesName)},
 		requests: make(chan *request), ended: make(chan struct{}), swept: make(chan struct{}, 1),
-		asked: make(chan struct{}, 1),
+		asked: make(chan struct{}, 1), rendering: o.Rendering & (1<<31 - 1),
 	}
 	if db.log == nil {
 		db.log = slog.New(slog.DiscardHandler)

@@ -89,13 +89,15 @@ func (db *DB) Mailboxes(ctx context.Context, account string) ([]routing.Mailbox,
 // Count returns m with the number of its messages, of those unseen, and their size. It
 // goes through all of them.
 func (db *DB) Count(ctx context.Context, m routing.Mailbox) (routing.Mailbox, error) {
-	query, args := "SELECT count(*), coalesce(sum(flags & ?2 = 0), 0), coalesce(sum(size), 0) FROM mails WHERE mailbox = ?1", []any{m.ID, routing.FlagSeen}
+	query, args := "SELECT count(*), coalesce(sum(flags & ?2 = 0), 0), coalesce(sum(size), 0), 0 FROM mails WHERE mailbox = ?1", []any{m.ID, routing.FlagSeen}
 	if m.Status != routing.FolderNone {
-		query = `SELECT count(*), coalesce(sum(flags & ?2 = 0), 0), 0 FROM entries
+		query = `SELECT count(*), coalesce(sum(flags & ?2 = 0), 0), coalesce(sum(` + db.sizeOf() + `), 0), coalesce(sum(NOT ` + db.measured() + `), 0) FROM entries
 			WHERE account = (SELECT account FROM mailboxes WHERE id = ?1) AND folder = ?3`
 		args = append(args, m.Status)
 	}
-	err := db.reading(ctx, func(q querier) error { return q.queryRow(query, args...).Scan(&m.Messages, &m.Unseen, &m.Size) })
+	err := db.reading(ctx, func(q querier) error {
+		return q.queryRow(query, args...).Scan(&m.Messages, &m.Unseen, &m.Size, &m.Unmeasured)
+	})
 	if err != nil {
 		return m, fmt.Errorf("count %s: %w", m.Name, err)
 	}

@@ -40,16 +40,16 @@ func (db *DB) News(ctx context.Context, m routing.Mailbox, mark int64, last uint
 			return err
 		}
 		if news.Whole {
-			return lines(q.(reader), m, account, "", nil, each)
+			return db.lines(q.(reader), m, account, "", nil, each)
 		}
 		// One after the other: with OR between them SQLite reads the whole mailbox.
 		known, _ := slices.BinarySearch(news.Touched, last+1)
 		if known > 0 {
-			if err := lines(q.(reader), m, account, touchedLines, jsonText{news.Touched[:known]}, each); err != nil {
+			if err := db.lines(q.(reader), m, account, touchedLines, jsonText{news.Touched[:known]}, each); err != nil {
 				return err
 			}
 		}
-		return lines(q.(reader), m, account, newLines, last, each)
+		return db.lines(q.(reader), m, account, newLines, last, each)
 	})
 	if err != nil {
 		return routing.News{}, fmt.Errorf("read mailbox %s: %w", m.Name, err)
@@ -64,18 +64,18 @@ const (
 )
 
 // lines calls each for the lines of a mailbox that are wanted.
-func lines(r reader, m routing.Mailbox, account int64, wanted string, arg any, each func(*routing.Item)) error {
-	query, args := linesQuery(m, account, wanted)
+func (db *DB) lines(r reader, m routing.Mailbox, account int64, wanted string, arg any, each func(*routing.Item)) error {
+	query, args := db.linesQuery(m, account, wanted)
 	if wanted != "" {
 		args = append(args, arg)
 	}
 	return walk(r, query, args, each)
 }
 
-func linesQuery(m routing.Mailbox, account int64, wanted string) (string, []any) {
+func (db *DB) linesQuery(m routing.Mailbox, account int64, wanted string) (string, []any) {
 	if m.Status != routing.FolderNone {
-		return "SELECT uid | (flags << 32), date / 1000, '' FROM entries WHERE account = ? AND folder = ?" + wanted + " ORDER BY uid",
-			[]any{account, int64(m.Status)}
+		return "SELECT uid | (flags << 32), max(0, min(date / 1000, 4294967295)) | (" + db.sizeOf() + " << 32), '' FROM entries WHERE account = ? AND folder = ?" +
+			wanted + " ORDER BY uid", []any{account, int64(m.Status)}
 	}
 	return "SELECT uid | (flags << 32), max(0, min(date / 1000, 4294967295)) | (min(size, 2147483647) << 32), keywords FROM mails WHERE mailbox = ?" +
 		wanted + " ORDER BY uid", []any{m.ID}

@@ -168,7 +168,7 @@ func TestNewsPlan(t *testing.T) {
 	onEach(t, func(t *testing.T, r *rig) {
 		for _, name := range []string{"INBOX", "Status/Sent"} {
 			for wanted, want := range map[string]string{touchedLines: "AND uid=?)", newLines: "AND uid>?)"} {
-				query, args := linesQuery(r.mailbox("alice", name), 1, wanted)
+				query, args := r.linesQuery(r.mailbox("alice", name), 1, wanted)
 				var plan []string
 				rows, err := r.conn.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, append(args, "[1]")...)
 				_, err = collect(rows, err, func(row scanner) (s string, err error) {

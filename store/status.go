@@ -44,13 +44,18 @@ func (db *DB) Heads(ctx context.Context, m routing.Mailbox, uids []uint32) ([]ro
 	for part := range slices.Chunk(slices.Compact(sorted), entryBatch) {
 		where, args := among(part)
 		err := db.reading(ctx, func(q querier) error {
-			rows, err := q.query(`SELECT n.uid, n.flags, n.date, n.event, m.id, m.sender, m.accepted, m.view, r.hidden, d.id, d.step, d.address
+			rows, err := q.query(`SELECT n.uid, n.flags, n.date, n.event, `+db.sizeOf()+`, n.shape, m.id, m.sender, m.accepted, m.view, r.hidden, d.id, d.step, d.address
 				FROM entries n JOIN deliveries d ON d.id = n.delivery JOIN recipients r ON r.id = d.recipient JOIN messages m ON m.key = r.message
 				WHERE n.account = (SELECT account FROM mailboxes WHERE id = ?) AND n.folder = ? AND n.uid `+where+` ORDER BY n.uid`,
 				append([]any{m.ID, m.Status}, args...)...)
 			more, err := collect(rows, err, scanHead)
 			for i := range more {
 				more[i].Folder, more[i].Settled = m.Status, m.Status == routing.FolderSettled
+				if e := &more[i]; e.Measure.Size != 0 {
+					e.Measure.UID = e.UID
+				} else {
+					e.Measure = routing.Measure{} // its shape may be of another rendering
+				}
 			}
 			entries = append(entries, more...)
 			return err
@@ -63,7 +68,7 @@ func (db *DB) Heads(ctx context.Context, m routing.Mailbox, uids []uint32) ([]ro
 }
 
 func scanHead(row scanner) (e routing.Entry, err error) {
-	err = row.Scan(&e.UID, &e.Flags, timeOf{&e.Date}, &e.Event, &e.Message.ID, textOf{&e.Message.Sender}, timeOf{&e.Message.Accepted},
+	err = row.Scan(&e.UID, &e.Flags, timeOf{&e.Date}, &e.Event, &e.Measure.Size, &e.Measure.Shape, &e.Message.ID, textOf{&e.Message.Sender}, timeOf{&e.Message.Accepted},
 		&e.Message.View, &e.Recipient.Hidden, &e.Delivery.ID, &e.Delivery.Step, textOf{&e.Delivery.Address})
 	return e, err
 }

@@ -68,7 +68,9 @@ type rig struct {
 	t     testing.TB
 	clock *clock
 	dir   string
-	stop  func() error // ends Run and closes; later calls do nothing
+
+	rendering uint32       // Options.Rendering
+	stop      func() error // ends Run and closes; later calls do nothing
 
 	mu        sync.Mutex
 	announced []routing.Record
@@ -104,7 +106,7 @@ func onEach(t *testing.T, test func(t *testing.T, r *rig)) {
 
 func (r *rig) start() {
 	r.t.Helper()
-	db, err := Open(r.t.Context(), Options{Path: r.dir, Now: r.clock.Now, Elapsed: r.clock.elapsed, Announce: func(records []routing.Record) {
+	db, err := Open(r.t.Context(), Options{Path: r.dir, Now: r.clock.Now, Elapsed: r.clock.elapsed, Rendering: r.rendering, Announce: func(records []routing.Record) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.announced = append(r.announced, records...)

@@ -81,7 +81,7 @@ func (v *entry) show(t *tx) error {
 		_, err = t.exec(`INSERT INTO entries (account, folder, uid, flags, date, delivery, incoming, event) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
 			v.account, v.folder, next, v.flags, t.now.UnixMilli(), int64(v.delivery), v.incoming, v.event)
 	} else {
-		_, err = t.exec(`UPDATE entries SET folder = ?, uid = ?, flags = ?, date = ?, event = ? WHERE delivery = ? AND incoming = ?`,
+		_, err = t.exec(`UPDATE entries SET folder = ?, uid = ?, flags = ?, date = ?, event = ?, measure = 0, shape = NULL WHERE delivery = ? AND incoming = ?`,
 			v.folder, next, v.flags, t.now.UnixMilli(), v.event, int64(v.delivery), v.incoming)
 	}
 	if err != nil {

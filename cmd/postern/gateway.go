@@ -81,7 +81,8 @@ func (g *gateway) open(ctx context.Context, shown func([]routing.Record)) (err e
 			shown(records)
 		}
 	}
-	g.db, err = store.Open(ctx, store.Options{Path: string(g.dir), Now: g.clock.now, Elapsed: g.clock.elapsed(), Announce: announce, Log: g.log})
+	g.db, err = store.Open(ctx, store.Options{Path: string(g.dir), Now: g.clock.now, Elapsed: g.clock.elapsed(), Announce: announce, Log: g.log,
+		Rendering: imapd.Rendering(g.policy.Location)})
 	if err == nil {
 		g.clock.whenTurned(g.db.LookAgain)
 	}
@@ -184,6 +185,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	group.Go(func() error { return client.Run(ctx) })
 	group.Go(func() error { return finder.Run(ctx) })
 	group.Go(func() error { return watch.run(ctx) })
+	group.Go(func() error { imap.Attend(ctx); return nil })
 	for _, l := range g.listeners {
 		group.Go(func() error {
 			if err := g.serveListener(ctx, l, submit, reports, logins, imap); err != nil {

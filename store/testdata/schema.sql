@@ -142,7 +142,7 @@ CREATE TABLE entries (
   date     INTEGER NOT NULL,
   delivery INTEGER NOT NULL REFERENCES deliveries (id) ON DELETE CASCADE,
   incoming INTEGER NOT NULL,
-  event    INTEGER NOT NULL,                   -- the last event that it tells of
+  event    INTEGER NOT NULL, measure INTEGER NOT NULL DEFAULT 0 CHECK (measure >= 0), shape BLOB,                   -- the last event that it tells of
   PRIMARY KEY (account, folder, uid),
   CHECK (incoming = (folder >= 10))
 ) STRICT, WITHOUT ROWID;

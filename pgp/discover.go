@@ -48,7 +48,9 @@ type Discovery struct {
 func (d *Discovery) Lookup(ctx context.Context, address string) ([]Cert, error) {
 	advanced, direct, err := DirectoryURLs(address)
 	if err != nil {
-		return nil, err
+		// Such as a host of the local network by its bare name: nobody on the web can be
+		// asked, today or tomorrow.
+		return nil, &NoKeyError{Address: address, Reason: "no key is on file for " + address + ", and the web cannot be asked for one: its domain has no name there"}
 	}
 	ring, err := d.Fetch.Fetch(ctx, advanced)
 	if errors.Is(err, ErrNoHost) {

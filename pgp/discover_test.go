@@ -108,7 +108,9 @@ func TestLookup(t *testing.T) {
 		{name: "key server down", answers: map[string]any{server: down}, server: "keys.example.net", asked: []string{advanced, direct, server}, err: "on keys.example.net"},
 		{name: "directory down, key server up", answers: map[string]any{advanced: down, server: bob}, server: "keys.example.net", asked: []string{advanced, server}, found: bob},
 		{name: "directory down, key server has none", answers: map[string]any{advanced: down, server: ErrNoFile}, server: "keys.example.net", asked: []string{advanced, server}, err: "directory of its domain"},
-		{name: "no address", address: "bob", err: "is not an address"},
+		{name: "no address", address: "bob", noKey: "the web cannot be asked"},
+		{name: "a bare host", address: "root@printer", server: "keys.example.net", noKey: "the web cannot be asked"},
+		{name: "an address literal", address: "root@[192.0.2.1]", noKey: "the web cannot be asked"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := &web{answers: test.answers}

@@ -7,26 +7,24 @@ import (
 	"time"
 )
 
-// recipients builds the chains, and sees to it that there are not too many
-// destinations. The sender's alternates give way first, where they may.
+// recipients builds the chains, and sees to it that alternates do not make too many
+// destinations. The sender's give way first, where they may. How many recipients an
+// envelope has is the listener's to bound, at RCPT, where a client can send the rest in
+// another transaction.
 func (p *parser) recipients(level Level) []Recipient {
-	limit := cmp.Or(p.cfg.MaxRecipients, maxDestinations)
+	limit := max(cmp.Or(p.cfg.MaxRecipients, maxDestinations), len(p.targets))
 	rs := p.build(level)
-	if n := destinations(rs); n > limit && len(p.targets) <= limit && len(p.control.alternates) > 0 {
+	if n := destinations(rs); n > limit && len(p.control.alternates) > 0 {
 		p.bad(p.control.alternates[0].field, &Refusal{550, "5.5.3", fmt.Sprintf(
 			"the chains name %d destinations, but a message may have %d, alternates included; name fewer", n, limit)})
 		p.control.alternates = nil
 		rs = p.build(level)
 	}
-	if n := destinations(rs); n > limit && len(p.targets) <= limit {
+	if n := destinations(rs); n > limit {
 		p.warn("the configured chain", fmt.Errorf("it makes %d destinations, but a message may have %d", n, limit))
 		for i := range rs {
 			rs[i].Chain = rs[i].Chain[:1]
 		}
-	}
-	if len(rs) > limit {
-		p.refuse("RCPT", &Refusal{550, "5.5.3", fmt.Sprintf(
-			"the message has %d recipients, but may have %d; send it in parts", len(rs), limit)})
 	}
 	return rs
 }

@@ -39,8 +39,35 @@ type server struct {
 	// TLS was started.
 	open func(*session) smtp.Session
 
-	memory budget
-	warned time.Time // of a refused connection; the accepting goroutine's
+	memory   budget
+	warned   time.Time // of a refused connection; the accepting goroutine's
+	replaced noted     // senders of devices
+}
+
+// noted tells what is new from what was said already, so that a device that does the same
+// wrong with every message fills no log.
+type noted struct {
+	mu   sync.Mutex
+	said map[string]time.Time
+}
+
+const (
+	sayAgain = time.Hour
+	maxSaid  = 1000 // then all of it may be said again
+)
+
+// first reports whether what was not said in the last hour.
+func (o *noted) first(what string, now time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if at, ok := o.said[what]; ok && now.Sub(at).Abs() < sayAgain {
+		return false
+	}
+	if o.said == nil || len(o.said) >= maxSaid {
+		o.said = make(map[string]time.Time)
+	}
+	o.said[what] = now
+	return true
 }
 
 // serve takes connections from l until ctx ends; then it lets messages under way

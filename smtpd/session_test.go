@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -145,5 +146,29 @@ func TestRefusalReply(t *testing.T) {
 		if got := replyLine(refusalReply(&test.in)); got != test.want {
 			t.Errorf("got %q, want %q", got, test.want)
 		}
+	}
+}
+
+// A device that gives a foreign sender with every message is told of once an hour.
+func TestNoted(t *testing.T) {
+	var o noted
+	now := time.Unix(1e9, 0)
+	for _, test := range []struct {
+		what  string
+		after time.Duration
+		want  bool
+	}{
+		{"panel root@printer", 0, true}, {"panel root@printer", time.Second, false}, {"panel other@printer", 2 * time.Second, true},
+		{"panel root@printer", 59 * time.Minute, false}, {"panel root@printer", time.Hour, true}, {"panel root@printer", -24 * time.Hour, true},
+	} {
+		if got := o.first(test.what, now.Add(test.after)); got != test.want {
+			t.Errorf("%s after %v: %v", test.what, test.after, got)
+		}
+	}
+	for i := range 3 * maxSaid {
+		o.first(strconv.Itoa(i), now)
+	}
+	if len(o.said) > maxSaid {
+		t.Errorf("%d are remembered", len(o.said))
 	}
 }

@@ -227,7 +227,11 @@ func (s *submission) replaceSender(from routing.Address) (routing.Address, *smtp
 		return from, reply(553, 5, 7, 1, "your account has no address to send from")
 	}
 	own := s.account.Addresses[0]
-	s.log.WarnContext(s.ctx, "sender of a device replaced", "listener", s.name, "remote", s.guard.client,
+	level := slog.LevelDebug
+	if s.replaced.first(s.account.Name+" "+from.String(), s.now()) {
+		level = slog.LevelWarn
+	}
+	s.log.Log(s.ctx, level, "sender of a device replaced", "listener", s.name, "remote", s.guard.client,
 		"account", s.account.Name, "given", from.String(), "used", own.String())
 	return own, nil
 }

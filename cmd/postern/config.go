@@ -48,6 +48,15 @@ type Listener struct {
 	PlainAuth bool     `toml:"allow_plain_auth"`
 }
 
+// needsTLS reports whether l cannot be without a certificate.
+func (l Listener) needsTLS() bool {
+	switch l.Kind {
+	case KindSubmission, KindSubmissions, KindIMAP, KindIMAPS:
+		return true
+	}
+	return false
+}
+
 // Kind says what a listener speaks.
 type Kind string
 

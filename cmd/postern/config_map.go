@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -102,7 +103,11 @@ func (c *Config) checkMachine(file string) error {
 			if strings.Contains(err.Error(), resolve(c.dir, c.TLS.Key)) {
 				path = "tls.key"
 			}
-			r.fault(path, err.Error(), "name a certificate and its key in PEM, which this user can read")
+			remedy := "name a certificate and its key in PEM, which this user can read"
+			if !slices.ContainsFunc(c.Listen, Listener.needsTLS) {
+				remedy += `, or write cert = "" and key = "" to do without TLS`
+			}
+			r.fault(path, err.Error(), remedy)
 		}
 	}
 	if place := c.spoolPlace(); place.from != "" {

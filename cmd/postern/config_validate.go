@@ -120,8 +120,7 @@ func (c *Config) validateTLS(r *reading) {
 		return
 	}
 	for i, l := range c.Listen {
-		switch l.Kind {
-		case KindSubmission, KindSubmissions, KindIMAP, KindIMAPS:
+		if l.needsTLS() {
 			r.fault(fmt.Sprintf("listen[%d]", i), fmt.Sprintf("kind %s needs a certificate", l.Kind), "write cert and key in [tls]")
 		}
 	}

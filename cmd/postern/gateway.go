@@ -162,6 +162,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	for _, fault := range g.config.checkAccountKeys(own) {
 		g.log.Warn(fault)
 	}
+	g.checkDevices(ctx)
 	finder := g.config.finder(g.db, sealer, now, g.log)
 	watch, err := newKeyWatch(g)
 	if err != nil {
@@ -201,6 +202,23 @@ func (g *gateway) serve(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// checkDevices warns of device listeners that can take nothing for want of an account. It
+// may be made while the gateway runs.
+func (g *gateway) checkDevices(ctx context.Context) {
+	for _, l := range g.config.Listen {
+		if l.Kind != KindDevice || l.Account == "" {
+			continue
+		}
+		const remedy = "nothing is taken there without a login"
+		switch account, _, err := g.db.Account(ctx, l.Account); {
+		case errors.Is(err, routing.ErrNotFound):
+			g.log.Warn(remedy+" before its account is made", "listener", l.Address, "make", "postern account add "+l.Account+" --device --address ADDRESS --generate")
+		case err == nil && account.Disabled:
+			g.log.Warn(remedy+": its account is disabled", "listener", l.Address, "account", l.Account)
+		}
+	}
 }
 
 // serveListener serves one listener until ctx ends.

@@ -1,27 +1,17 @@
 package store
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 const (
 	// watchEvery is how often the commits of other processes are looked for, and the
 	// write-ahead log is looked after.
 	watchEvery = 100 * time.Millisecond
-	// logFrames is how many pages may wait in the write-ahead log (16 MiB), and
-	// maxLogFrames how long it may get before writers wait for readers (64 MiB).
-	logFrames    = 4096
-	maxLogFrames = 4 * logFrames
 	// forgetWithin is how soon an erased key leaves the write-ahead log.
 	forgetWithin = 10 * time.Second
-	// readersGrace is how long a checkpoint that must be alone waits for readers.
-	readersGrace = 100 * time.Millisecond
 )
 
 // maintain is called between transactions. The error is one after which nothing may be
-// written: a checkpoint that failed is not tried again (D8), because the kernel may
-// have dropped the pages and would now say that all is well.
+// written.
 func (w *writer) maintain() error {
 	if err := w.lookAround(); err != nil {
 		return err
@@ -29,22 +19,7 @@ func (w *writer) maintain() error {
 	if err := w.followClock(); err != nil {
 		return w.tolerate(err)
 	}
-	state, err := w.checkpoint("NOOP")
-	if err != nil {
-		return w.tolerate(err)
-	}
-	switch {
-	case !w.erased.IsZero() && !w.db.now().Before(w.erased.Add(forgetWithin)):
-		state, err = w.checkpoint("TRUNCATE")
-		if err == nil && !state.busy {
-			w.erased = time.Time{}
-		}
-	case state.frames > maxLogFrames:
-		_, err = w.checkpoint("RESTART")
-	case state.frames-state.moved > logFrames:
-		_, err = w.checkpoint("PASSIVE")
-	}
-	return w.tolerate(err)
+	return w.tolerate(w.shorten())
 }
 
 // lookAround notices what other processes have committed.
@@ -84,44 +59,10 @@ func (w *writer) dataVersion() (v int64, err error) {
 	return v, err
 }
 
-// logState is what a checkpoint says of the write-ahead log.
-type logState struct {
-	busy          bool // not all could be done, because of readers
-	frames, moved int  // how many pages it holds, and how many of them are in the database too
-}
-
-// checkpoint moves the write-ahead log into the database. PASSIVE moves what it can;
-// RESTART also has the next writer begin at the start of the log; TRUNCATE also leaves
-// nothing in the file; NOOP only looks.
-func (w *writer) checkpoint(mode string) (s logState, err error) {
-	if mode == "RESTART" || mode == "TRUNCATE" {
-		var before int64
-		if err := w.db.conn.QueryRowContext(w.ctx, "PRAGMA busy_timeout").Scan(&before); err != nil {
-			return s, err
-		}
-		if err := w.exec("PRAGMA busy_timeout = " + millis(readersGrace)); err != nil {
-			return s, err
-		}
-		defer func() {
-			if e := w.exec(fmt.Sprintf("PRAGMA busy_timeout = %d", before)); err == nil {
-				err = e
-			}
-		}()
-	}
-	if mode != "NOOP" {
-		w.note(writing)
-	}
-	err = w.db.conn.QueryRowContext(w.ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&s.busy, &s.frames, &s.moved)
-	if err == nil && mode != "NOOP" {
-		w.note(resting)
-	}
-	return s, err
-}
-
 // note writes the mark. That it is not written costs only a check at the next start.
-func (w *writer) note(state string) {
-	if err := w.db.mark.note(state); err != nil {
-		w.db.log.Warn("write "+markName, "err", err)
+func (db *DB) note(state string) {
+	if err := db.mark.note(state); err != nil {
+		db.log.Warn("write "+markName, "err", err)
 	}
 }
 

@@ -52,7 +52,7 @@ func (db *DB) Run(ctx context.Context) error {
 	if !db.running.CompareAndSwap(false, true) {
 		return errors.New("run database: it runs, or has run, already")
 	}
-	w := writer{db: db, ctx: context.WithoutCancel(ctx)}
+	w := writer{db: db, ctx: context.WithoutCancel(ctx), mover: newMover()}
 	keeping, stop := context.WithCancel(ctx)
 	defer stop()
 	var wg sync.WaitGroup
@@ -60,13 +60,15 @@ func (db *DB) Run(ctx context.Context) error {
 	wg.Go(func() { db.keepChecked(keeping) })
 	wg.Go(func() { db.lookOut(keeping) })
 	wg.Go(func() { db.heard.run(db.announce) })
+	wg.Go(func() { w.mover.run(db) })
 
 	err := w.run(ctx)
+	close(w.mover.orders)
 	db.endErr = ErrStopped
 	if err != nil {
 		if damaged(err) {
 			db.mark.suspect()
-			w.note(resting)
+			db.note(resting)
 		}
 		err = fmt.Errorf("run database: %w", err)
 		db.endErr = fmt.Errorf("%w: %w", ErrStopped, err)
@@ -85,6 +87,7 @@ type writer struct {
 
 	seen     int64 // PRAGMA data_version
 	inflight inflight
+	mover    mover
 	pace     pace
 	set      time.Duration // by which the clock was set, and what waits was not yet
 	erased   time.Time     // since when a key that was erased is in the write-ahead log; zero: none is
@@ -104,10 +107,11 @@ func (w *writer) run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			_, err := w.checkpoint("TRUNCATE")
-			return w.tolerate(err)
+			return w.tolerate(w.empty())
 		case r := <-w.db.requests:
 			err = w.serveAll(r)
+		case err = <-w.mover.done:
+			err = w.tolerate(w.moved(err))
 		case <-w.db.asked:
 			err = w.lookAround()
 		case <-tick.C:
@@ -180,7 +184,7 @@ func (w *writer) commit(b *batch) error {
 		return fmt.Errorf("commit: %w", err)
 	}
 	w.db.commits.Add(1)
-	return nil
+	return w.failed()
 }
 
 // next returns another request if one is waiting.

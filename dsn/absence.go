@@ -84,7 +84,7 @@ func (d *document) saysItAnswers() bool {
 // titledAnswer reports whether the subject is one that programs put before the one
 // that they answer.
 func (d *document) titledAnswer() bool {
-	subject := strings.TrimLeft(strings.ToLower(d.subject()), "[(*#<\"'«「【（ ")
+	subject := strings.TrimLeft(d.title, "[(*#<\"'«「【（ ")
 	return d.hasSubject(automaticSubjects) || beginsWith(subject, absenceSubjects) || beginsWith(subject, readSubjects) || beginsWith(subject, unreadSubjects)
 }
 

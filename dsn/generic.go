@@ -28,13 +28,13 @@ func readGeneric(d *document) (Report, bool) {
 // titledDelay reports whether the subject is that of a delay warning. A bounce has the
 // subject of what it returns, which may speak of other delays.
 func (d *document) titledDelay() bool {
-	return d.hasSubject(delaySubjects) && !d.hasSubject(failureSubjects) || beginsWith(strings.ToLower(d.subject()), delaySubjects)
+	return d.hasSubject(delaySubjects) && !d.hasSubject(failureSubjects) || beginsWith(d.title, delaySubjects)
 }
 
 // fails reports whether the words of a bounce, or a code in them, say that it is over.
 func (d *document) fails() bool {
-	s, code, _ := FindStatus(d.words)
-	return contains(d.lower, failureWords) || s.Class == 5 || code/100 == 5 || byWords(d.lower, 0).Class == 5
+	s, code, _ := d.told()
+	return contains(d.lower, failureWords) || s.Class == 5 || code/100 == 5 || d.means().Class == 5
 }
 
 // bounces reports whether the message is a bounce by who wrote it and what it is
@@ -47,8 +47,8 @@ func (d *document) bounces() bool {
 	case d.daemon():
 		// In a language or a charset that is not known: what the other server said is
 		// quoted in English.
-		s, code, _ := FindStatus(d.words)
-		worded := byWords(d.lower, 0).Class == 5
+		s, code, _ := d.told()
+		worded := d.means().Class == 5
 		return worded && d.nobody() || s.Class == 5 && code != 0 || code/100 == 5 && worded || contains(d.lower, failureWords) && (code/100 == 5 || worded)
 	case d.report || d.header.Has("X-Failed-Recipients"):
 		return titled || contains(d.lower, bounceSigns)
@@ -69,21 +69,21 @@ func (d *document) bounces() bool {
 	if !d.robot() {
 		return false
 	}
-	return !byWords(d.lower, 0).IsZero() || hasReply(d.words) || contains(d.lower, delayWords) || d.opensAsFailure()
+	return !d.means().IsZero() || hasReply(d.words) || contains(d.lower, delayWords) || d.opensAsFailure()
 }
 
 // opensAsFailure reports whether the subject begins with that of a bounce, and the
 // words with those of a failure of somebody's address.
 func (d *document) opensAsFailure() bool {
 	const start = 200
-	return beginsWith(strings.ToLower(d.subject()), failureSubjects) && contains(d.lower[:min(len(d.lower), start)], failureWords) && anyMailbox.MatchString(d.words)
+	return beginsWith(d.title, failureSubjects) && contains(d.lower[:min(len(d.lower), start)], failureWords) && anyMailbox.MatchString(d.words)
 }
 
 // unquoted returns the words in lower case, without the subject where they quote it,
 // or its end behind what was put in front of it.
 func (d *document) unquoted() string {
 	own := d.lower
-	for subject := strings.ToLower(d.subject()); len(subject) > len("mailbox"); {
+	for subject := d.title; len(subject) > len("mailbox"); {
 		own = strings.ReplaceAll(own, subject, " ")
 		at := subjectJoint.FindStringIndex(subject)
 		if at == nil {
@@ -105,7 +105,7 @@ func (d *document) robot() bool {
 // answered reports whether the message is a reply to another or hands it on, which
 // bounces are not.
 func (d *document) answered() bool {
-	subject := strings.ToLower(d.subject())
+	subject := d.title
 	return d.header.Has("In-Reply-To") || d.header.Has("References") ||
 		beginsWith(subject, []string{"re:", "aw:", "sv:", "antw:", "fw:", "fwd:", "wg:", "tr:", "rv:"})
 }

@@ -26,8 +26,12 @@ func byWords(text string, class uint8) Status { return mean(text, class, false) 
 // are believed.
 func byReply(text string, class uint8) Status { return mean(text, class, true) }
 
+// maxMeaning is how much of a text is asked for its meaning, in bytes: who has not said
+// by then why it failed returns something.
+const maxMeaning = 16 << 10
+
 func mean(text string, class uint8, told bool) Status {
-	text = plainWords(text)
+	text = plainWords(text[:min(len(text), maxMeaning)])
 	for _, m := range meanings {
 		if (told || !m.told) && m.pattern.MatchString(text) {
 			s := m.status

@@ -84,7 +84,7 @@ var recognisers = []recogniser{
 // readFeedback knows an abuse report (RFC 5965).
 func readFeedback(d *document) (Report, bool) {
 	kind := strings.ToLower(message.Parameter(d.header.Get("Content-Type"), "report-type"))
-	complains := beginsWith(strings.ToLower(d.subject()), complaintSubjects) && !d.answered()
+	complains := beginsWith(d.title, complaintSubjects) && !d.answered()
 	return Report{Kind: KindFeedback}, d.find("message/feedback-report") != nil || kind == "feedback-report" || complains ||
 		d.robotOrMachine() && feedbackStart.MatchString(d.words)
 }
@@ -153,7 +153,7 @@ func receiptHost(gateway, ua string) string {
 // the message was received, which is less than read; and those that lost their part
 // for programs on the way.
 func readReceiptText(d *document) (Report, bool) {
-	subject := strings.ToLower(d.subject())
+	subject := d.title
 	switch {
 	case strings.HasPrefix(subject, "return receipt") && contains(d.lower, []string{"was received by", "has been received by"}):
 		return Report{Kind: KindReceipt, Disposition: "processed"}, true

@@ -114,6 +114,7 @@ var meanings = []meaning{
 	{pattern: anyOf(senderWords...), status: Status{5, 7, 1}},
 	{pattern: anyOf(disabledWords...), status: Status{5, 2, 1}},
 	{pattern: anyOf(unknownHostWords...), status: Status{5, 1, 2}},
+	{pattern: anyOf(syntaxWords...), status: Status{5, 1, 3}},
 	{pattern: anyOf(unknownWords...), status: Status{5, 1, 1}},
 	{pattern: anyOf(`too many hops`, `hop count`, `loop(?:s|ing|ed)? (?:detected|found|count|broken|back)`, `(?:mail|routing|forwarding|message|messages)(?: is| in a| probably in a)? loop(?:ing|s)?\b`, `create a mail loop`), status: Status{5, 4, 6}},
 	{pattern: anyOf(expiredWords...), status: Status{4, 4, 7}},
@@ -181,6 +182,12 @@ var unknownHostWords = []string{
 	`name or service not known`, `no address associated`, `name service error`, `dns error`, `dns records for`, `unable to (?:look up|resolve)`, `domain lookup failed`, `could not find a gateway`, `couldnt find any host`, `nxdomain`,
 }
 
+// syntaxWords say that the address is not written correctly.
+var syntaxWords = []string{
+	`(?:malformed|misformed|incorrectly constructed|improperly formed|badly formed|syntactically (?:invalid|incorrect))(?: [\pL\d]+){0,2} (?:address|recipient|mail ?box)`, `(?:address|recipient|mailbox)(?:es)?(?: [\pL\d]+){0,4} (?:malformed|incorrectly constructed|syntactically)`,
+	`(?:address|mailbox|recipient) syntax`, `syntax(?: error)? in (?:\w+ )?(?:mailbox |recipient )?address`, `(?:un)?balanced (?:angle )?brackets?`, `missing (?:or malformed )?local part`,
+}
+
 // unknownWords say that there is no such recipient.
 var unknownWords = []string{
 	`(?:no|nonexistent|non existent|not an?|isnt an?|not|invalid|unknown|unrecogni[sz]ed|illegal|bad|undeliverable|unrouteable|unroutable)(?: (?:such|valid|known|active|existing|local|virtual|final|envelope|destination|delivery|mail|e ?mail|or|illegal|unknown|invalid|registered|correct)){0,4} ` + whom + `\b`,
@@ -203,7 +210,7 @@ var expiredWords = []string{
 
 // networkWords say that a host was not reached.
 var networkWords = []string{
-	`(?:connection|connect|connecting|session|operation|greeting|read|write|lookup)(?: [\pL\d]+){0,6} (?:timed out|timeout|refused|reset|failed|lost|dropped|closed)\b`, `lost connection`, `no route to host`, `(?:network|host|hosts|server)(?: is| was)? unreachable`, `network error`,
+	`(?:connection|connect|connecting|session|operation|greeting|read|write|lookup)(?: [\pL\d]+){0,6} (?:timed out|timeout|refused|reset|failed|lost|dropped|closed)\b`, `lost connection`, `did not accept (?:our|the|any)(?: \w+){0,2} (?:connect|connections?)\b`, `socket error`, `could not initiate`, `no route to host`, `(?:network|host|hosts|server)(?: is| was)? unreachable`, `network error`,
 	`(?:could not|couldnt|unable to|failed to|wasnt able to|cannot|can not|cant) (?:connect|contact|establish an smtp)`, `did not respond`, `not responding`, `timed out`, `connect to host`, `no answer from host`, `host is down`, `(?:remote )?host closed`, `name server reply`,
 }
 

@@ -20,7 +20,7 @@ func (r *Runner) clear(job *Job, outer message.Header, own []byte, level Securit
 		}
 		return inClear(mail), Outcome{}
 	}
-	content, err := r.Sealer.Open(nil, id, m.Data, m.Key)
+	content, err := r.content(m)
 	if err != nil {
 		return composed{}, r.internal(job, "open content", err)
 	}
@@ -46,6 +46,15 @@ func (r *Runner) clear(job *Job, outer message.Header, own []byte, level Securit
 		return composed{}, r.internal(job, "sign content", err)
 	}
 	return inClear(mail), Outcome{}
+}
+
+// content is what is encrypted in a message: as it was when this process encrypted it, if
+// that was just now.
+func (r *Runner) content(m *Message) ([]byte, error) {
+	if m.Content != nil {
+		return bytes.Join(m.Content, nil), nil
+	}
+	return r.Sealer.Open(nil, string(m.ID), m.Data, m.Key)
 }
 
 // protectClear is the entity to be signed in clear.

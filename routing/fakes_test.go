@@ -34,6 +34,7 @@ type memory struct {
 	voids      []int64
 	ready      chan struct{}
 	fail       error // returned by Accept, once
+	later      bool  // what is accepted is read back before it is sent
 }
 
 func newMemory(now func() time.Time) *memory {
@@ -59,6 +60,9 @@ func (s *memory) Accept(_ context.Context, a *Acceptance) (MessageID, []Record, 
 		return "", nil, ErrNotFound
 	}
 	m := a.Message
+	if s.later {
+		m.Content = nil
+	}
 	s.messages[m.ID] = &m
 	if a.Sent != nil {
 		s.boxes[a.Sent.Account] = append(s.boxes[a.Sent.Account], *a.Sent)

@@ -25,14 +25,17 @@ type noKeyError interface{ NoKey() string }
 type keyPendingError interface{ KeyPending() string }
 
 // readers are the certificates on file of all whom copies are sealed for: the address of
-// every step, and where a copy is kept, the sender's.
-func (g *Gate) readers(ctx context.Context, s *Submission, p *Policy) ([][][]byte, error) {
+// every step, and where a copy is kept, the sender's. inClear says that a copy may leave in
+// clear.
+func (g *Gate) readers(ctx context.Context, s *Submission, p *Policy) (readers [][][]byte, inClear bool, err error) {
 	var addresses []Address
 	for i := range p.Recipients {
 		for _, step := range p.Recipients[i].Chain {
 			for _, a := range step.Addresses {
 				if level := g.Config.Security(a, p.Encrypt); level == Require || level == Prefer {
 					addresses = append(addresses, a)
+				} else {
+					inClear = true
 				}
 			}
 		}
@@ -40,17 +43,16 @@ func (g *Gate) readers(ctx context.Context, s *Submission, p *Policy) ([][][]byt
 	if self, ok := s.self(); ok && g.keepsSent(s) {
 		addresses = append(addresses, self)
 	}
-	readers := make([][][]byte, len(addresses))
+	readers = make([][][]byte, len(addresses))
 	if g.Filed == nil {
-		return readers, nil
+		return readers, inClear, nil
 	}
 	for i, a := range addresses {
-		var err error
 		if readers[i], err = g.Filed.Certs(ctx, a); err != nil {
-			return nil, fmt.Errorf("look up keys: %w", err)
+			return nil, false, fmt.Errorf("look up keys: %w", err)
 		}
 	}
-	return readers, nil
+	return readers, inClear, nil
 }
 
 // mail makes the copy behind the shared header and its own fields: sealed for the

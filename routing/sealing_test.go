@@ -3,6 +3,7 @@ package routing
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -69,41 +70,48 @@ func TestLevels(t *testing.T) {
 		{Plain, "require", "ok.test", "sealed"},
 		{Plain, "require", "changed.test", "held"},
 	} {
-		t.Run(string(test.domain)+" "+test.asked+" "+test.to, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				g := newGateway(t)
-				g.runner.Config.Domains = map[string]Security{"*": test.domain, "gw.test": Require}
-				g.runner.Keys = locks{g.memory, faults()}
-				g.run(t)
-				raw := "Subject: Hello\n\nCanary\n"
-				if test.asked != "" {
-					raw = "Postern-Encrypt: " + test.asked + "\n" + raw
-				}
-				g.submit(t, "alice@gw.test", raw, "x@"+test.to)
-				synctest.Wait()
-				got := strings.Fields(g.states())[1]
-				for _, p := range g.hop.parcels {
-					switch {
-					case strings.Contains(p.raw, "sealed for"):
-						got = "sealed"
-					case strings.Contains(p.raw, "multipart/signed"):
-						got = "signed"
-					case strings.Contains(p.raw, "Canary"):
-						got = "clear"
-					}
-				}
-				if got != test.want {
-					t.Errorf("it is %s, want %s", got, test.want)
-				}
-				if test.want == "held" || test.want == "failed" || test.want == "queued" {
-					for _, p := range g.hop.parcels {
-						if strings.Contains(p.raw, "Canary") {
-							t.Errorf("the content left:\n%s", p.raw)
-						}
-					}
-				}
+		for _, later := range []bool{false, true} {
+			t.Run(fmt.Sprint(test.domain, " ", test.asked, " ", test.to, " later:", later), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { leaves(t, test.domain, test.asked, test.to, later, test.want) })
 			})
-		})
+		}
+	}
+}
+
+// leaves submits a message, and compares how it left. Later says that it is read back
+// before it is sent.
+func leaves(t *testing.T, domain Security, asked, to string, later bool, want string) {
+	g := newGateway(t)
+	g.later = later
+	g.runner.Config.Domains = map[string]Security{"*": domain, "gw.test": Require}
+	g.runner.Keys = locks{g.memory, faults()}
+	g.run(t)
+	raw := "Subject: Hello\n\nCanary\n"
+	if asked != "" {
+		raw = "Postern-Encrypt: " + asked + "\n" + raw
+	}
+	g.submit(t, "alice@gw.test", raw, "x@"+to)
+	synctest.Wait()
+	got := strings.Fields(g.states())[1]
+	for _, p := range g.hop.parcels {
+		switch {
+		case strings.Contains(p.raw, "sealed for"):
+			got = "sealed"
+		case strings.Contains(p.raw, "multipart/signed"):
+			got = "signed"
+		case strings.Contains(p.raw, "Canary"):
+			got = "clear"
+		}
+	}
+	if got != want {
+		t.Errorf("it is %s, want %s", got, want)
+	}
+	if want == "held" || want == "failed" || want == "queued" {
+		for _, p := range g.hop.parcels {
+			if strings.Contains(p.raw, "Canary") {
+				t.Errorf("the content left:\n%s", p.raw)
+			}
+		}
 	}
 }
 
@@ -203,14 +211,15 @@ func TestReaders(t *testing.T) {
 		to        []string
 		self      bool
 		want      string
+		clear     bool // a copy may leave in clear
 	}{
-		{"one", letter, []string{"x@ok.test"}, false, "ok.test"},
-		{"two", letter, []string{"x@ok.test", "y@dsn.test"}, false, "ok.test, dsn.test"},
-		{"without a key", letter, []string{"x@none.test"}, false, ""},
-		{"alternates", "Postern-Alternates: z@bounce.test, w@none.test\n" + letter, []string{"x@ok.test"}, false, "ok.test, bounce.test, "},
-		{"in clear", letter, []string{"x@clear.test"}, false, "nobody"},
-		{"signed", letter, []string{"x@signed.test", "x@ok.test"}, false, "ok.test"},
-		{"the sender", letter, []string{"x@ok.test"}, true, "ok.test, gw.test"},
+		{"one", letter, []string{"x@ok.test"}, false, "ok.test", false},
+		{"two", letter, []string{"x@ok.test", "y@dsn.test"}, false, "ok.test, dsn.test", false},
+		{"without a key", letter, []string{"x@none.test"}, false, "", false},
+		{"alternates", "Postern-Alternates: z@bounce.test, w@none.test\n" + letter, []string{"x@ok.test"}, false, "ok.test, bounce.test, ", false},
+		{"in clear", letter, []string{"x@clear.test"}, false, "nobody", true},
+		{"signed", letter, []string{"x@signed.test", "x@ok.test"}, false, "ok.test", true},
+		{"the sender", letter, []string{"x@ok.test"}, true, "ok.test, gw.test", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -226,6 +235,11 @@ func TestReaders(t *testing.T) {
 				}
 				if got != test.want {
 					t.Errorf("sealed for %q, want %q", got, test.want)
+				}
+				for _, m := range g.messages {
+					if kept := m.Content != nil; kept != test.clear {
+						t.Errorf("its content is kept in memory: %v, want %v", kept, test.clear)
+					}
 				}
 			})
 		})

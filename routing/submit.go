@@ -202,9 +202,12 @@ func (g *Gate) seal(ctx context.Context, m *Message, s *Submission, p *Policy, o
 	if err != nil {
 		return fmt.Errorf("protect content: %w", err)
 	}
-	readers, err := g.readers(ctx, s, p)
+	readers, inClear, err := g.readers(ctx, s, p)
 	if err != nil {
 		return err
+	}
+	if inClear {
+		m.Content = content
 	}
 	if m.Data, m.Key, err = signerOf(g.Signers, m.Account, g.Sealer).Seal(string(m.ID), readers, content...); err != nil {
 		return fmt.Errorf("seal content: %w", err)

@@ -192,7 +192,7 @@ func scanID(row scanner) (id int64, err error) {
 func insertChains(t *tx, m messageRow, a *routing.Acceptance, recipients []recipientDraft) ([]routing.Record, error) {
 	chains := make([]*chain, len(recipients))
 	whole := m.Message
-	m.Data, m.Key, m.Head, m.View = nil, nil, nil, nil // a chain is remembered without content
+	m.Data, m.Key, m.Head, m.View, m.Content = nil, nil, nil, nil, nil // a chain is remembered without content
 	for i := range recipients {
 		c := &chain{message: m, recipient: recipients[i].Recipient, fresh: true}
 		r := &c.recipient

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,9 +10,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"postern/dsn"
 	"postern/internal/mailtest"
 	"postern/routing"
 )
@@ -22,7 +25,8 @@ import (
 // delivered to somebody whose sender asked for a notice, is noted as what they say.
 func TestReturnsOfRealServers(t *testing.T) {
 	t.Parallel()
-	far, back, routes, own := startFar(t), freePort(t), "", map[string]string{}
+	notices := new(noticeBox)
+	far, back, routes, own := startFar(t, notices), freePort(t), "", map[string]string{}
 	for _, p := range peers {
 		own[p.name] = freePort(t)
 		routes += fmt.Sprintf("%q = \"127.0.0.1:%s\"\n", p.name+".test", own[p.name])
@@ -36,6 +40,7 @@ func TestReturnsOfRealServers(t *testing.T) {
 			gw := gw.with(t)
 			domain := "@" + p.name + ".test"
 			refused, unwanted := gw.submit("gone"+domain), gw.submit("spam"+domain)
+			told := gw.submitWith("Postern-On-Failure: any=alternate, notify(here"+domain+")", "gone"+domain)
 			taken, waiting := gw.submit("here"+domain, "NOTIFY=SUCCESS"), gw.submit("later"+domain)
 			gw.bounces(refused, "5.1.1")
 			gw.bounces(unwanted, "5.7.1")
@@ -43,12 +48,92 @@ func TestReturnsOfRealServers(t *testing.T) {
 			if !p.late {
 				gw.hears(waiting, "warning of what waits", routing.EventDelayed)
 			}
+			gw.bounces(told, "5.1.1")
+			readNotice(t, notices.await(t, "here"+domain), "gone"+domain)
 		})
 	}
 }
 
+// noticeBox holds what came to the server at the end from nobody, by recipient.
+type noticeBox struct {
+	mu   sync.Mutex
+	mail map[string][]byte
+}
+
+func (b *noticeBox) put(tr *mailtest.Transaction) {
+	if tr.From.Address != "" {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.mail == nil {
+		b.mail = make(map[string][]byte)
+	}
+	b.mail[tr.To[0].Address] = bytes.Clone(tr.Content)
+}
+
+// await returns what came for an address.
+func (b *noticeBox) await(t *testing.T, to string) []byte {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		b.mu.Lock()
+		raw := b.mail[to]
+		b.mu.Unlock()
+		if raw != nil {
+			return raw
+		}
+	}
+	t.Fatalf("no notice came to %s", to)
+	return nil
+}
+
+// readNotice has a notice of ours, which came through a server that is not, read by us
+// and by programs of others.
+func readNotice(t *testing.T, raw []byte, failed string) {
+	t.Helper()
+	got := dsn.Parse(raw)
+	if about := got.Overall(); got.Kind != dsn.KindFailed || got.Family != "rfc3464" || about.Final != failed || about.Status.String() != "5.1.1" {
+		t.Errorf("we read %s (%s) of %s, %s, in\n%s", got.Kind, got.Family, about.Final, about.Status, raw)
+	}
+	for name, args := range map[string][]string{
+		"email": {"/usr/bin/python3", "-c", `
+import email, email.policy, sys
+m = email.message_from_binary_file(sys.stdin.buffer, policy=email.policy.default)
+assert not any(p.defects for p in m.walk()), [p.defects for p in m.walk()]
+assert m.get_content_type() == "multipart/report" and m.get_param("report-type") == "delivery-status"
+types = [p.get_content_type() for p in m.iter_parts()]
+assert types == ["text/plain", "message/delivery-status", "text/rfc822-headers"], types
+about, group = list(m.iter_parts())[1].get_payload()
+print(group["Final-Recipient"].split(";")[1].strip(), group["Action"], group["Status"])`},
+		"flufl.bounce": {"/usr/bin/python3", "-c", `
+import email, sys
+try:
+    from flufl.bounce import all_failures
+except ImportError:
+    sys.exit(77)
+temporary, permanent = all_failures(email.message_from_binary_file(sys.stdin.buffer))
+print(*[a.decode() for a in permanent], "failed 5.1.1" if not temporary else temporary)`},
+		"Mail::DeliveryStatus::BounceParser": {"perl", "-e", `
+eval { require Mail::DeliveryStatus::BounceParser } or exit 77;
+my $b = Mail::DeliveryStatus::BounceParser->new(\*STDIN);
+print join(" ", map { $_->get("email"), $b->is_bounce ? "failed" : "no bounce", $_->get("std_reason") eq "user_unknown" ? "5.1.1" : $_->get("std_reason") } $b->reports);`},
+	} {
+		mailtest.Need(t, args[0])
+		c := exec.Command(args[0], args[1:]...)
+		c.Stdin = bytes.NewReader(raw)
+		out, err := c.CombinedOutput()
+		if c.ProcessState.ExitCode() == 77 && os.Getenv("CI") != "true" {
+			t.Logf("left out: %s is not installed", name)
+			continue
+		}
+		if want := failed + " failed 5.1.1"; err != nil || strings.TrimSpace(string(out)) != want {
+			t.Errorf("%s reads %q (%v), want %q, in\n%s", name, out, err, want, raw)
+		}
+	}
+}
+
 // startFar starts the server at the end, and returns its port.
-func startFar(t *testing.T) string {
+func startFar(t *testing.T, notices *noticeBox) string {
 	t.Helper()
 	s := &mailtest.Sink{Hostname: "far.test", Hide: []string{"DSN", "STARTTLS"}, Answer: func(_ context.Context, p mailtest.Phase, tr *mailtest.Transaction) string {
 		to := ""
@@ -62,6 +147,8 @@ func startFar(t *testing.T) string {
 			return "451 4.2.1 come again later"
 		case p == mailtest.OnDot && strings.HasPrefix(to, "spam@"):
 			return "554 5.7.1 not wanted here"
+		case p == mailtest.OnDot:
+			notices.put(tr)
 		}
 		return ""
 	}}
@@ -160,7 +247,13 @@ func (g *returnGateway) postern(args ...string) string {
 // submit sends a message to an address, with ops as its alternate, and returns its id.
 func (g *returnGateway) submit(to string, params ...string) string {
 	g.t.Helper()
-	raw := "From: panel@here.test\r\nTo: " + to + "\r\nSubject: Pump 3\r\nPostern-Alternate: ops@here.test\r\n\r\nIt is hot.\r\n"
+	return g.submitWith("Postern-Status: sender", to, params...)
+}
+
+// submitWith is submit with one more field.
+func (g *returnGateway) submitWith(field, to string, params ...string) string {
+	g.t.Helper()
+	raw := "From: panel@here.test\r\nTo: " + to + "\r\nSubject: Pump 3\r\nPostern-Alternate: ops@here.test\r\n" + field + "\r\n\r\nIt is hot.\r\n"
 	c := &mailtest.Client{Addr: g.device}
 	reply, err := c.Submit(g.t.Context(), "panel@here.test", []string{strings.Join(append([]string{to}, params...), " ")}, []byte(raw))
 	if err != nil {

@@ -147,7 +147,7 @@ type heldDelivery struct {
 // heldForKeys returns the deliveries that are held for want of a key, oldest first.
 func heldForKeys(q querier) ([]heldDelivery, error) {
 	rows, err := q.query(`SELECT id, address FROM deliveries WHERE state = 'held'
-		AND (failure = 'nokey' OR iif(last = '', '', json_extract(last, '$.phase')) = 'key') ORDER BY id`)
+		AND (failure = 'nokey' OR iif(last = '', '', json_extract(last, '$.phase')) = 'key') ORDER BY +id`)
 	return collect(rows, err, func(row scanner) (h heldDelivery, err error) {
 		err = row.Scan(&h.id, textOf{&h.address})
 		return h, err

@@ -98,7 +98,7 @@ func boxOf(q querier, m routing.Mailbox) (box, account int64, err error) {
 // that is not known any more, or not worth knowing.
 func changesOf(q querier, box, mark int64) (news routing.News, err error) {
 	var oldest int64
-	if err := q.queryRow("SELECT min(id), max(id) FROM changes").Scan(&oldest, &news.Mark); err != nil {
+	if err := q.queryRow("SELECT (SELECT min(id) FROM changes), (SELECT max(id) FROM changes)").Scan(&oldest, &news.Mark); err != nil {
 		return news, fmt.Errorf("read changes: %w", err)
 	}
 	if mark == 0 || mark < oldest-1 || mark > news.Mark {

@@ -13,7 +13,8 @@ import (
 // many there were. Numbers of stamps that a crash left unused become void.
 func (db *DB) Recover(ctx context.Context) (n int, err error) {
 	err = db.write(ctx, func(t *tx) error {
-		rows, err := t.query("SELECT id FROM deliveries WHERE state = 'sending' ORDER BY id")
+		// +id, or all deliveries would be gone through in the order of their ids.
+		rows, err := t.query("SELECT id FROM deliveries WHERE state = 'sending' ORDER BY +id")
 		ids, err := collect(rows, err, scanID)
 		if err != nil {
 			return err

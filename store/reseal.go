@@ -97,8 +97,8 @@ func (db *DB) replaceSealed(ctx context.Context, update string, values []sealedV
 
 // resealMail does it for the text of mail, which may be large: one by one.
 func (db *DB) resealMail(ctx context.Context, reseal func(string, []byte) ([]byte, error)) (n int, err error) {
-	const next = `SELECT c.id, a.name, c.size, c.data, coalesce(c.file, '') FROM contents c JOIN mails m ON m.content = c.id
-		JOIN mailboxes b ON b.id = m.mailbox JOIN accounts a ON a.id = b.account WHERE c.id > ? ORDER BY c.id LIMIT 1`
+	const next = `SELECT c.id, a.name, c.size, c.data, coalesce(c.file, '') FROM contents c CROSS JOIN mails m ON m.content = c.id
+		CROSS JOIN mailboxes b ON b.id = m.mailbox CROSS JOIN accounts a ON a.id = b.account WHERE c.id > ? ORDER BY c.id LIMIT 1`
 	for last := int64(-1); ; {
 		var account string
 		var old content

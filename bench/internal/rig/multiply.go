@@ -57,7 +57,8 @@ func (g *Gateway) Multiply(ctx context.Context, message string, n int) (err erro
 		new         map[string]string // what differs from the original, by column
 	}{
 		{"messages", "messages t WHERE t.key = :key", map[string]string{"key": ":messages + i",
-			"id": "substr(t.id, 1, length(t.id) - 8) || printf('%08x', :messages + i)", "sequence": ":sequence + i"}},
+			"id": "substr(t.id, 1, length(t.id) - 8) || printf('%08x', :messages + i)", "sequence": ":sequence + i",
+			"id_hash": "randomblob(length(t.id_hash))"}},
 		{"bodies", "bodies t WHERE t.message = :key", map[string]string{"message": ":messages + i", "data": "randomblob(length(t.data))"}},
 		{"stamps", "stamps t WHERE t.sequence = (SELECT sequence FROM messages WHERE key = :key)", map[string]string{"sequence": ":sequence + i"}},
 		{"recipients", "recipients t WHERE t.message = :key", map[string]string{"id": ":recipients + i", "message": ":messages + i"}},

@@ -36,16 +36,21 @@ const (
 // newDigest makes the digest of a message.
 func newDigest(raw []byte) digest {
 	header, _ := splitHeader(raw)
-	d := digest{envelope: appendEnvelope(nil, envelope(header))}
-	d.setStructure(bodyStructure(parseMessage(raw)))
+	// All in one piece of memory, most often.
+	b := appendEnvelope(make([]byte, 0, 1<<10), envelope(header))
+	d := digest{envelope: b[:len(b):len(b)]}
+	d.setStructure(b[len(b):], bodyStructure(parseMessage(raw)))
 	if len(header) <= maxDigestHeader {
 		d.header = header
 	}
 	return d
 }
 
-func (d *digest) setStructure(s imap.BodyStructure) {
-	d.body, d.structure = appendStructure(nil, s, false), appendStructure(nil, s, true)
+// setStructure sets body and structure, in room where that is enough.
+func (d *digest) setStructure(room []byte, s imap.BodyStructure) {
+	d.body = appendStructure(room, s, false)
+	d.structure = appendStructure(d.body[len(d.body):], s, true)
+	d.body = d.body[:len(d.body):len(d.body)]
 }
 
 // marshal writes the version, the lengths of all but the last, and the pieces.

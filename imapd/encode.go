@@ -1,7 +1,6 @@
 package imapd
 
 import (
-	"maps"
 	"mime"
 	"slices"
 	"strconv"
@@ -174,7 +173,13 @@ func appendParams(b []byte, params map[string]string) []byte {
 		return append(b, "NIL"...)
 	}
 	separator := byte('(')
-	for _, name := range slices.Sorted(maps.Keys(params)) {
+	var few [8]string
+	names := few[:0]
+	for name := range params {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
 		b = appendString(append(b, separator), name)
 		b = appendString(append(b, ' '), params[name])
 		separator = ' '

@@ -20,15 +20,15 @@ func envelope(header []byte) *imap.Envelope {
 		name string
 		dst  *[]imap.Address
 	}{{"from", &e.From}, {"sender", &e.Sender}, {"reply-to", &e.ReplyTo}, {"to", &e.To}, {"cc", &e.Cc}, {"bcc", &e.Bcc}}
-	for name, field := range fields(header) {
+	for field := range rawFields(header) {
 		for i := range lists {
-			if strings.EqualFold(lists[i].name, name) && len(*lists[i].dst) < maxAddresses {
+			if isNamed(field, lists[i].name) && len(*lists[i].dst) < maxAddresses {
 				*lists[i].dst = append(*lists[i].dst, parseAddresses(valueOf(field))...)
 			}
 		}
 		for i, single := range singles {
 			// Of those there is one; the first counts.
-			if strings.EqualFold(single, name) && seen&(1<<i) == 0 {
+			if isNamed(field, single) && seen&(1<<i) == 0 {
 				seen |= 1 << i
 				setEnvelope(e, single, valueOf(field))
 			}

@@ -141,7 +141,7 @@ func (o *opened) recall(structure bool) bool {
 	o.digestHead()
 	o.digest.size = e.Measure.Size
 	if structure {
-		o.digest.setStructure(s.structure(entryBoundary(e)))
+		o.digest.setStructure(nil, s.structure(entryBoundary(e)))
 	}
 	return true
 }

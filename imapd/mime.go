@@ -139,6 +139,21 @@ func splitHeader(raw []byte) (header, body []byte) {
 // colon, "" for a line that is no field, and the whole with its line breaks.
 func fields(header []byte) func(yield func(name string, field []byte) bool) {
 	return func(yield func(string, []byte) bool) {
+		for field := range rawFields(header) {
+			name := ""
+			if i := bytes.IndexByte(field, ':'); i > 0 && i < 256 {
+				name = strings.TrimRight(string(field[:i]), " \t")
+			}
+			if !yield(name, field) {
+				return
+			}
+		}
+	}
+}
+
+// rawFields is fields for who looks for a few names only, with isNamed.
+func rawFields(header []byte) func(yield func(field []byte) bool) {
+	return func(yield func([]byte) bool) {
 		for len(header) > 0 {
 			n := fieldLen(header)
 			field := header[:n]
@@ -146,11 +161,7 @@ func fields(header []byte) func(yield func(name string, field []byte) bool) {
 			if len(bytes.TrimRight(field, "\r\n")) == 0 {
 				return // the empty line
 			}
-			name := ""
-			if i := bytes.IndexByte(field, ':'); i > 0 && i < 256 {
-				name = strings.TrimRight(string(field[:i]), " \t")
-			}
-			if !yield(name, field) {
+			if !yield(field) {
 				return
 			}
 		}
@@ -173,8 +184,8 @@ func fieldLen(header []byte) int {
 
 // fieldValue is the unfolded value of the first field of that name.
 func fieldValue(header []byte, name string) string {
-	for have, field := range fields(header) {
-		if strings.EqualFold(have, name) {
+	for field := range rawFields(header) {
+		if isNamed(field, name) {
 			return valueOf(field)
 		}
 	}

@@ -125,7 +125,7 @@ func fieldNamer(names []string) func(field []byte) bool {
 
 // isNamed reports whether a field has that name.
 func isNamed(field []byte, name string) bool {
-	if len(field) <= len(name) || name == "" || !strings.EqualFold(string(field[:len(name)]), name) {
+	if len(field) <= len(name) || name == "" || (field[0]^name[0])&^('a'-'A') != 0 || !strings.EqualFold(string(field[:len(name)]), name) {
 		return false
 	}
 	rest := bytes.TrimLeft(field[len(name):], " \t")

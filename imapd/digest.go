@@ -33,13 +33,15 @@ const (
 	maxDigestHeader = 16 << 10
 )
 
-// newDigest makes the digest of a message.
-func newDigest(raw []byte) digest {
+// newDigest makes the digest of a message; without structure one that is not to be kept.
+func newDigest(raw []byte, structure bool) digest {
 	header, _ := splitHeader(raw)
 	// All in one piece of memory, most often.
 	b := appendEnvelope(make([]byte, 0, 1<<10), envelope(header))
 	d := digest{envelope: b[:len(b):len(b)]}
-	d.setStructure(b[len(b):], bodyStructure(parseMessage(raw)))
+	if structure {
+		d.setStructure(b[len(b):], bodyStructure(parseMessage(raw)))
+	}
 	if len(header) <= maxDigestHeader {
 		d.header = header
 	}
@@ -95,7 +97,7 @@ func parseDigest(b []byte) (d digest, ok bool) {
 
 // Digest makes the digest of a message of an account, sealed, to be kept beside it.
 func (s *Server) Digest(account string, mail []byte) ([]byte, error) {
-	d := newDigest(mail)
+	d := newDigest(mail, true)
 	return s.Vault.Wrap(routing.SealedDigest+account, d.marshal())
 }
 

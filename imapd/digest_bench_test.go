@@ -18,7 +18,7 @@ func BenchmarkDigest(b *testing.B) {
 	b.ReportAllocs()
 	b.SetBytes(int64(len(raw)))
 	for b.Loop() {
-		d := newDigest(raw)
+		d := newDigest(raw, true)
 		if len(d.marshal()) == 0 {
 			b.Fatal("no digest")
 		}

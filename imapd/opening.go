@@ -127,7 +127,7 @@ func (st *stream) openMeasured(r rest) (measures []routing.Measure, err error) {
 // digestWhole makes the digest of an entry, and lets go of the rest.
 func (o *opened) digestWhole() {
 	raw := o.whole()
-	d := newDigest(raw)
+	d := newDigest(raw, true)
 	header, _ := splitHeader(raw)
 	d.header, d.size = slices.Clone(header), uint32(len(raw))
 	*o = opened{uid: o.uid, digest: &d}
@@ -231,9 +231,10 @@ func (st *stream) makeDigests(lines []int, uids []uint32, messages []*opened, ab
 		for j, k := range these {
 			wanted[j] = uids[k]
 		}
+		kept := st.missing.Add(int32(len(these))) <= keepMost
 		err := st.openMails(wanted, func(j int, raw []byte, content int64) error {
-			d := newDigest(raw)
-			if !absent[these[j]] {
+			d := newDigest(raw, kept || st.structure)
+			if kept && !absent[these[j]] {
 				sealed, err := st.session.sealDigest(&d)
 				if err != nil {
 					return err

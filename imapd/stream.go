@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/emersion/go-imap/v2"
 
@@ -30,8 +31,11 @@ const (
 	digestBatch = 256
 	wholeBatch  = 256
 	wholeOctets = 1 << 20
-	// keepBatch is how many digests are kept in one commit.
+	// keepBatch is how many digests are kept in one commit, and keepMost how many a
+	// FETCH makes to be kept: the client waits for it. What is beyond is made as far as
+	// it is asked for, and whole by Attend.
 	keepBatch = 1000
+	keepMost  = 4000
 )
 
 // stream answers one FETCH. Batches are read, opened and written out ahead of the
@@ -46,7 +50,8 @@ type stream struct {
 	ctx     context.Context
 	need    need
 
-	header, structure bool // a digest without does not do
+	header, structure bool         // a digest without does not do
+	missing           atomic.Int32 // digests that had to be made
 }
 
 // piece is the answer for one batch.

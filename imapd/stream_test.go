@@ -98,13 +98,13 @@ func withoutHeaders(lines []string) string {
 
 func TestDigestFormat(t *testing.T) {
 	for _, text := range samples(t) {
-		d := newDigest([]byte(text))
+		d := newDigest([]byte(text), true)
 		got, ok := parseDigest(d.marshal())
 		if !ok || !bytes.Equal(got.envelope, d.envelope) || !bytes.Equal(got.body, d.body) || !bytes.Equal(got.structure, d.structure) || !bytes.Equal(got.header, d.header) {
 			t.Errorf("%q: %v, %+v", text, ok, got)
 		}
 	}
-	d := newDigest([]byte("Subject: x\r\n\r\n"))
+	d := newDigest([]byte("Subject: x\r\n\r\n"), true)
 	whole := d.marshal()
 	for n := range len(whole) - len(d.header) {
 		if _, ok := parseDigest(whole[:n]); ok {

@@ -3,8 +3,6 @@ package imapd
 import (
 	"encoding/binary"
 
-	"github.com/emersion/go-imap/v2"
-
 	"postern/routing"
 )
 
@@ -28,7 +26,7 @@ func (d *digest) octets() int {
 const (
 	// digestVersion changes with what a digest holds or how it is made: an older one is
 	// made anew.
-	digestVersion = 1
+	digestVersion = 2
 	// maxDigestHeader is how large a header may be to be kept twice.
 	maxDigestHeader = 16 << 10
 )
@@ -37,10 +35,10 @@ const (
 func newDigest(raw []byte, structure bool) digest {
 	header, _ := splitHeader(raw)
 	// All in one piece of memory, most often.
-	b := appendEnvelope(make([]byte, 0, 1<<10), envelope(header))
+	b := appendEnvelope(make([]byte, 0, 1<<10), readEnvelope(header))
 	d := digest{envelope: b[:len(b):len(b)]}
 	if structure {
-		d.setStructure(b[len(b):], bodyStructure(parseMessage(raw)))
+		d.setStructure(b[len(b):], structureOf(parseMessage(raw)))
 	}
 	if len(header) <= maxDigestHeader {
 		d.header = header
@@ -49,7 +47,7 @@ func newDigest(raw []byte, structure bool) digest {
 }
 
 // setStructure sets body and structure, in room where that is enough.
-func (d *digest) setStructure(room []byte, s imap.BodyStructure) {
+func (d *digest) setStructure(room []byte, s *structure) {
 	d.body = appendStructure(room, s, false)
 	d.structure = appendStructure(d.body[len(d.body):], s, true)
 	d.body = d.body[:len(d.body):len(d.body)]

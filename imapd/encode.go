@@ -48,36 +48,32 @@ func appendWords(b []byte, s string) []byte {
 	return appendNString(b, mime.QEncoding.Encode("utf-8", s))
 }
 
-// appendEnvelope appends an envelope (RFC 3501 section 7.4.2).
-func appendEnvelope(b []byte, e *imap.Envelope) []byte {
-	b = append(b, '(')
-	if e.Date.IsZero() {
-		b = append(b, "NIL"...)
-	} else {
-		b = append(b, '"')
-		b = e.Date.AppendFormat(b, "Mon, 02 Jan 2006 15:04:05 -0700")
-		b = append(b, '"')
+// appendText appends a field as it stands there, NIL where it is missing.
+func appendText(b []byte, t text) []byte {
+	if !t.there {
+		return append(b, "NIL"...)
 	}
-	b = appendWords(append(b, ' '), e.Subject)
-	sender, reply := e.Sender, e.ReplyTo
+	return appendString(b, t.value)
+}
+
+// appendEnvelope appends an envelope (RFC 3501 section 7.4.2).
+func appendEnvelope(b []byte, e *fieldsOf) []byte {
+	b = appendText(append(b, '('), e.date)
+	subject := e.subject
+	subject.value = mime.QEncoding.Encode("utf-8", subject.value)
+	b = appendText(append(b, ' '), subject)
+	sender, reply := e.sender, e.replyTo
 	if sender == nil {
-		sender = e.From
+		sender = e.from
 	}
 	if reply == nil {
-		reply = e.From
+		reply = e.from
 	}
-	for _, list := range [...][]imap.Address{e.From, sender, reply, e.To, e.Cc, e.Bcc} {
+	for _, list := range [...][]imap.Address{e.from, sender, reply, e.to, e.cc, e.bcc} {
 		b = appendAddresses(append(b, ' '), list)
 	}
-	inReplyTo, id := "", ""
-	if len(e.InReplyTo) > 0 {
-		inReplyTo = "<" + strings.Join(e.InReplyTo, "> <") + ">"
-	}
-	if e.MessageID != "" {
-		id = "<" + e.MessageID + ">"
-	}
-	b = appendNString(append(b, ' '), inReplyTo)
-	b = appendNString(append(b, ' '), id)
+	b = appendText(append(b, ' '), e.inReplyTo)
+	b = appendText(append(b, ' '), e.messageID)
 	return append(b, ')')
 }
 
@@ -100,54 +96,52 @@ func appendAddresses(b []byte, list []imap.Address) []byte {
 
 // appendStructure appends a body: BODYSTRUCTURE where it is extended, BODY otherwise
 // (RFC 3501 section 7.4.2).
-func appendStructure(b []byte, s imap.BodyStructure, extended bool) []byte {
+func appendStructure(b []byte, s *structure, extended bool) []byte {
 	b = append(b, '(')
-	switch s := s.(type) {
-	case *imap.BodyStructureSinglePart:
-		b = appendSingle(b, s, extended)
-	case *imap.BodyStructureMultiPart:
-		for _, child := range s.Children {
-			b = appendStructure(b, child, extended)
-		}
-		b = appendString(append(b, ' '), s.Subtype)
-		if extended {
-			b = appendParams(append(b, ' '), s.Extended.Params)
-			b = appendExtension(b, s.Extended.Disposition, s.Extended.Language, s.Extended.Location)
-		}
+	if s.children == nil {
+		return append(appendSingle(b, s, extended), ')')
+	}
+	for _, child := range s.children {
+		b = appendStructure(b, child, extended)
+	}
+	b = appendString(append(b, ' '), s.sub)
+	if extended {
+		b = appendParams(append(b, ' '), s.params)
+		b = appendExtension(b, s)
 	}
 	return append(b, ')')
 }
 
-func appendSingle(b []byte, s *imap.BodyStructureSinglePart, extended bool) []byte {
-	b = appendString(b, s.Type)
-	b = appendString(append(b, ' '), s.Subtype)
-	b = appendParams(append(b, ' '), s.Params)
-	b = appendNString(append(b, ' '), s.ID)
-	b = appendNString(append(b, ' '), s.Description)
-	encoding := strings.ToLower(s.Encoding)
+func appendSingle(b []byte, s *structure, extended bool) []byte {
+	b = appendString(b, s.main)
+	b = appendString(append(b, ' '), s.sub)
+	b = appendParams(append(b, ' '), s.params)
+	b = appendNString(append(b, ' '), s.id)
+	b = appendNString(append(b, ' '), s.description)
+	encoding := strings.ToLower(s.encoding)
 	if encoding == "" {
 		encoding = "7bit"
 	}
 	b = appendString(append(b, ' '), encoding)
-	b = strconv.AppendUint(append(b, ' '), uint64(s.Size), 10)
-	if m := s.MessageRFC822; m != nil {
-		b = appendEnvelope(append(b, ' '), m.Envelope)
-		b = appendStructure(append(b, ' '), m.BodyStructure, extended)
-		b = strconv.AppendInt(append(b, ' '), m.NumLines, 10)
-	} else if s.Text != nil {
-		b = strconv.AppendInt(append(b, ' '), s.Text.NumLines, 10)
+	b = strconv.AppendUint(append(b, ' '), uint64(s.octets), 10)
+	if s.message != nil {
+		b = appendEnvelope(append(b, ' '), s.envelope)
+		b = appendStructure(append(b, ' '), s.message, extended)
+	}
+	if s.message != nil || s.main == "text" {
+		b = strconv.AppendInt(append(b, ' '), s.lines, 10)
 	}
 	if extended {
 		b = append(b, " NIL"...) // MD5
-		b = appendExtension(b, s.Extended.Disposition, s.Extended.Language, s.Extended.Location)
+		b = appendExtension(b, s)
 	}
 	return b
 }
 
 // appendExtension appends what the extensions of all parts end with.
-func appendExtension(b []byte, d *imap.BodyStructureDisposition, languages []string, location string) []byte {
+func appendExtension(b []byte, s *structure) []byte {
 	b = append(b, ' ')
-	if d == nil {
+	if d := s.disposition; d == nil {
 		b = append(b, "NIL"...)
 	} else {
 		b = appendString(append(b, '('), d.Value)
@@ -155,17 +149,17 @@ func appendExtension(b []byte, d *imap.BodyStructureDisposition, languages []str
 		b = append(b, ')')
 	}
 	b = append(b, ' ')
-	if len(languages) == 0 {
+	if len(s.languages) == 0 {
 		b = append(b, "NIL"...)
 	} else {
 		separator := byte('(')
-		for _, l := range languages {
+		for _, l := range s.languages {
 			b = appendString(append(b, separator), l)
 			separator = ' '
 		}
 		b = append(b, ')')
 	}
-	return appendNString(append(b, ' '), location)
+	return appendNString(append(b, ' '), s.location)
 }
 
 func appendParams(b []byte, params map[string]string) []byte {

@@ -11,48 +11,56 @@ import (
 // maxAddresses bounds the addresses shown of one field.
 const maxAddresses = 1000
 
-// envelope reads the ENVELOPE of a header (RFC 3501 section 7.4.2). Encoded words
-// stay as they are: the client decodes them.
-func envelope(header []byte) *imap.Envelope {
-	e := &imap.Envelope{}
-	seen := 0
+// fieldsOf is what an ENVELOPE is made of (RFC 3501 section 7.4.2). Encoded words stay as
+// they are: the client decodes them.
+type fieldsOf struct {
+	date, subject, inReplyTo, messageID text
+	from, sender, replyTo, to, cc, bcc  []imap.Address
+}
+
+// text is the first field of a name: one that is there and empty is an empty string, and
+// one that is missing is NIL.
+type text struct {
+	value string
+	there bool
+}
+
+// readEnvelope reads the fields of a header that have a part in its ENVELOPE.
+func readEnvelope(header []byte) *fieldsOf {
+	e := &fieldsOf{}
 	lists := [...]struct {
 		name string
 		dst  *[]imap.Address
-	}{{"from", &e.From}, {"sender", &e.Sender}, {"reply-to", &e.ReplyTo}, {"to", &e.To}, {"cc", &e.Cc}, {"bcc", &e.Bcc}}
+	}{{"from", &e.from}, {"sender", &e.sender}, {"reply-to", &e.replyTo}, {"to", &e.to}, {"cc", &e.cc}, {"bcc", &e.bcc}}
+	singles := [...]struct {
+		name string
+		dst  *text
+	}{{"date", &e.date}, {"subject", &e.subject}, {"in-reply-to", &e.inReplyTo}, {"message-id", &e.messageID}}
 	for field := range rawFields(header) {
 		for i := range lists {
 			if isNamed(field, lists[i].name) && len(*lists[i].dst) < maxAddresses {
 				*lists[i].dst = append(*lists[i].dst, parseAddresses(valueOf(field))...)
 			}
 		}
-		for i, single := range singles {
-			// Of those there is one; the first counts.
-			if isNamed(field, single) && seen&(1<<i) == 0 {
-				seen |= 1 << i
-				setEnvelope(e, single, valueOf(field))
+		for i := range singles {
+			if isNamed(field, singles[i].name) && !singles[i].dst.there {
+				*singles[i].dst = text{valueOf(field), true}
 			}
 		}
 	}
 	return e
 }
 
-// singles are the fields of an ENVELOPE that are no addresses.
-var singles = [...]string{"date", "subject", "message-id", "in-reply-to"}
-
-func setEnvelope(e *imap.Envelope, name, value string) {
-	switch name {
-	case "date":
-		e.Date, _ = parseDate(value)
-	case "subject":
-		e.Subject = value
-	case "message-id":
-		if ids := messageIDs(value); len(ids) > 0 {
-			e.MessageID = ids[0]
-		}
-	case "in-reply-to":
-		e.InReplyTo = messageIDs(value)
+// library is e as the library can write it: with the date written anew, and without what
+// stands around the message ids.
+func (e *fieldsOf) library() *imap.Envelope {
+	l := &imap.Envelope{Subject: e.subject.value, From: e.from, Sender: e.sender, ReplyTo: e.replyTo, To: e.to, Cc: e.cc, Bcc: e.bcc,
+		InReplyTo: messageIDs(e.inReplyTo.value)}
+	l.Date, _ = parseDate(e.date.value)
+	if ids := messageIDs(e.messageID.value); len(ids) > 0 {
+		l.MessageID = ids[0]
 	}
+	return l
 }
 
 // parseDate reads a Date (RFC 5322 section 3.3), the way it is written today first:

@@ -182,9 +182,8 @@ func (s *session) Fetch(w *imapserver.FetchWriter, set imap.NumSet, options *ima
 	if err != nil {
 		return s.fail("fetch", err)
 	}
-	// Of one message clients ask for piece after piece: it is kept at hand.
-	if st := s.newStream(sel, options, seen); s.streams(options) && (len(lines) > 1 || st.need < needWhole) {
-		return s.fail("fetch", st.run(lines))
+	if s.streams(options) {
+		return s.fail("fetch", s.newStream(sel, options, seen).run(lines))
 	}
 	pass := s.read(sel, lines)
 	content := options.Envelope || options.BodyStructure != nil ||
@@ -241,10 +240,10 @@ func contentsOf(m *opened, options *imap.FetchOptions) (c contents, err error) {
 		return c, nil
 	}
 	if options.Envelope {
-		c.envelope = envelope(m.fields())
+		c.envelope = readEnvelope(m.fields()).library()
 	}
 	if options.BodyStructure != nil {
-		c.structure = bodyStructure(m.parts())
+		c.structure = structureOf(m.parts()).library()
 	}
 	for _, item := range options.BodySection {
 		c.sections = append(c.sections, section(m, item))

@@ -5,10 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"strings"
 	"time"
-
-	"github.com/emersion/go-imap/v2"
 
 	"postern/routing"
 )
@@ -89,36 +86,22 @@ func parseShape(b []byte) (s shape, ok bool) {
 }
 
 // structure is the BODYSTRUCTURE of an entry of that shape: see Render.
-func (s *shape) structure(boundary string) imap.BodyStructure {
-	leaf := func(i int, kind string) *imap.BodyStructureSinglePart {
-		main, sub, _ := strings.Cut(kind, "/")
-		encoding := shapeEncodings[s[i].encoding]
-		if main == "message" && s[i].encoding == 0 {
-			encoding = "" // there is no such field
-		}
-		p := &imap.BodyStructureSinglePart{Type: main, Subtype: sub, Encoding: encoding, Size: s[i].octets, Extended: &imap.BodyStructureSinglePartExt{}}
+func (s *shape) structure(boundary string) *structure {
+	leaf := func(i int, main, sub string) *structure {
+		p := &structure{main: main, sub: sub, encoding: shapeEncodings[s[i].encoding], octets: s[i].octets, lines: int64(s[i].lines)}
 		if main == "text" {
-			p.Params = map[string]string{"charset": "utf-8"}
-			p.Text = &imap.BodyStructureText{NumLines: int64(s[i].lines)}
+			p.params = map[string]string{"charset": "utf-8"}
 		}
 		return p
 	}
-	status := "message/delivery-status"
+	status := "delivery-status"
 	if shapeEncodings[s[2].encoding] == "8bit" {
-		status = "message/global-delivery-status"
+		status = "global-delivery-status"
 	}
-	return &imap.BodyStructureMultiPart{
-		Subtype:  "report",
-		Extended: &imap.BodyStructureMultiPartExt{Params: map[string]string{"report-type": "delivery-status", "boundary": boundary + "-r"}},
-		Children: []imap.BodyStructure{
-			&imap.BodyStructureMultiPart{
-				Subtype:  "alternative",
-				Extended: &imap.BodyStructureMultiPartExt{Params: map[string]string{"boundary": boundary + "-a"}},
-				Children: []imap.BodyStructure{leaf(0, "text/plain"), leaf(1, "text/html")},
-			},
-			leaf(2, status),
-		},
-	}
+	texts := &structure{main: "multipart", sub: "alternative", params: map[string]string{"boundary": boundary + "-a"},
+		children: []*structure{leaf(0, "text", "plain"), leaf(1, "text", "html")}}
+	return &structure{main: "multipart", sub: "report", params: map[string]string{"report-type": "delivery-status", "boundary": boundary + "-r"},
+		children: []*structure{texts, leaf(2, "message", status)}}
 }
 
 // measure is what is kept of how large an entry is.

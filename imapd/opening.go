@@ -21,6 +21,11 @@ func (st *stream) open(lines []int) (messages []*opened, made made, err error) {
 		uids[k] = st.sel.snapshot.lines[i].uid
 	}
 	if st.need == needWhole {
+		if len(lines) == 1 {
+			// Of one message clients ask for piece after piece: it is kept at hand.
+			messages[0], err = st.session.read(st.sel, lines).open(lines[0])
+			return messages, made, err
+		}
 		if st.sel.isStatus() {
 			return messages, made, st.openEntries(st.session.server.Status.Entries, uids, messages)
 		}
@@ -136,7 +141,7 @@ func (o *opened) digestWhole() {
 // digestHead makes as much of the digest of an entry as its header tells.
 func (o *opened) digestHead() {
 	header := o.head()
-	d := digest{envelope: appendEnvelope(nil, envelope(header)), header: header}
+	d := digest{envelope: appendEnvelope(nil, readEnvelope(header)), header: header}
 	*o = opened{uid: o.uid, digest: &d}
 }
 
@@ -258,7 +263,7 @@ func (o *opened) appendEnvelope(b []byte) []byte {
 	if o.digest != nil {
 		return append(b, o.digest.envelope...)
 	}
-	return appendEnvelope(b, envelope(o.fields()))
+	return appendEnvelope(b, readEnvelope(o.fields()))
 }
 
 // appendStructure appends BODYSTRUCTURE or BODY of a message, with its name.
@@ -270,7 +275,7 @@ func (o *opened) appendStructure(b []byte, extended bool) []byte {
 	b = append(b, name...)
 	switch {
 	case o.digest == nil:
-		return appendStructure(b, bodyStructure(o.parts()), extended)
+		return appendStructure(b, structureOf(o.parts()), extended)
 	case extended:
 		return append(b, o.digest.structure...)
 	}

@@ -363,9 +363,9 @@ func FuzzMessage(f *testing.F) {
 			}
 			return n
 		}
-		if n := count(bodyStructure(o.parts())); n > 2*maxParts+2 {
+		if n := count(structureOf(o.parts()).library()); n > 2*maxParts+2 {
 			t.Fatalf("%d parts", n)
 		}
-		envelope(header)
+		readEnvelope(header).library()
 	})
 }

@@ -29,7 +29,7 @@ func samples(t testing.TB) []string {
 		"Content-Type: multipart/mixed; boundary=b\r\n\r\n",
 		"Content-Type: multipart/mixed; boundary=b; x=\"\"\r\n\r\n--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: in\r\n\r\ny\r\n--b\r\n" +
 			"Content-Type: image/png; name*=utf-8''%c3%bc.png\r\nContent-Disposition: inline; filename=a\r\nContent-Language: en, de\r\nContent-Location: http://example.com/\r\n\r\nz\r\n--b--\r\n",
-		"In-Reply-To: <a@b> <c@d>\r\nMessage-ID: <e@f>\r\nDate: Tue, 3 Feb 2026 04:05:06 +0100\r\nReply-To: r@s\r\nSender: t@u\r\nCc: v@w\r\nBcc: x@y\r\n" +
+		"In-Reply-To: <a@b> <c@d>\r\nMessage-ID: <e@f>\r\nDate: Tue, 03 Feb 2026 04:05:06 +0100\r\nReply-To: r@s\r\nSender: t@u\r\nCc: v@w\r\nBcc: x@y\r\n" +
 			"Subject: " + strings.Repeat("long ", 1000) + "\r\n\r\nbody\r\n",
 		"X-Long: " + strings.Repeat("y", maxDigestHeader) + "\r\nSubject: large header\r\n\r\nbody\r\n",
 	}

@@ -8,42 +8,67 @@ import (
 	"github.com/emersion/go-imap/v2"
 )
 
-// bodyStructure is the BODYSTRUCTURE of a part (RFC 3501 section 7.4.2).
-func bodyStructure(p *part) imap.BodyStructure {
-	main, sub, _ := strings.Cut(p.kind, "/")
+// structure is what BODYSTRUCTURE says of a part (RFC 3501 section 7.4.2).
+type structure struct {
+	main, sub string
+	params    map[string]string
+	children  []*structure // of a multipart; it has none of the five below
+
+	id, description, encoding string
+	octets                    uint32
+	lines                     int64      // of a text, or a message
+	envelope                  *fieldsOf  // of a message
+	message                   *structure // likewise
+
+	disposition *imap.BodyStructureDisposition
+	languages   []string
+	location    string
+}
+
+func structureOf(p *part) *structure {
 	value := func(name string) string { return fieldValue(p.header, name) }
+	s := &structure{params: p.params, disposition: disposition(p), languages: languages(p), location: value("Content-Location")}
+	s.main, s.sub, _ = strings.Cut(p.kind, "/")
 	if p.children != nil {
-		multi := &imap.BodyStructureMultiPart{
-			Subtype: sub,
-			Extended: &imap.BodyStructureMultiPartExt{
-				Params: p.params, Disposition: disposition(p), Language: languages(p), Location: value("Content-Location"),
-			},
-		}
 		for _, child := range p.children {
-			multi.Children = append(multi.Children, bodyStructure(child))
+			s.children = append(s.children, structureOf(child))
+		}
+		return s
+	}
+	s.id, s.description = value("Content-Id"), value("Content-Description")
+	s.encoding, _, _ = strings.Cut(value("Content-Transfer-Encoding"), " ")
+	s.octets, s.lines = uint32(len(p.body)), int64(bytes.Count(p.body, []byte{'\n'}))
+	switch {
+	case p.message != nil:
+		s.envelope, s.message = readEnvelope(p.message.header), structureOf(p.message)
+	case s.main == "text" && len(s.params) == 0:
+		s.params = map[string]string{"charset": "us-ascii"} // RFC 2046 section 4.1.2
+	}
+	return s
+}
+
+// library is s as the library can write it.
+func (s *structure) library() imap.BodyStructure {
+	if s.children != nil {
+		multi := &imap.BodyStructureMultiPart{Subtype: s.sub, Extended: &imap.BodyStructureMultiPartExt{
+			Params: s.params, Disposition: s.disposition, Language: s.languages, Location: s.location,
+		}}
+		for _, child := range s.children {
+			multi.Children = append(multi.Children, child.library())
 		}
 		return multi
 	}
-	encoding, _, _ := strings.Cut(value("Content-Transfer-Encoding"), " ")
 	single := &imap.BodyStructureSinglePart{
-		Type: main, Subtype: sub, Params: p.params,
-		ID: value("Content-Id"), Description: value("Content-Description"), Encoding: encoding,
-		Size: uint32(len(p.body)),
-		Extended: &imap.BodyStructureSinglePartExt{
-			Disposition: disposition(p), Language: languages(p), Location: value("Content-Location"),
-		},
+		Type: s.main, Subtype: s.sub, Params: s.params, ID: s.id, Description: s.description, Encoding: s.encoding, Size: s.octets,
+		Extended: &imap.BodyStructureSinglePartExt{Disposition: s.disposition, Language: s.languages, Location: s.location},
 	}
-	lines := int64(bytes.Count(p.body, []byte{'\n'}))
 	switch {
-	case p.message != nil:
+	case s.message != nil:
 		single.MessageRFC822 = &imap.BodyStructureMessageRFC822{
-			Envelope: envelope(p.message.header), BodyStructure: bodyStructure(p.message), NumLines: lines,
+			Envelope: s.envelope.library(), BodyStructure: s.message.library(), NumLines: s.lines,
 		}
-	case main == "text":
-		single.Text = &imap.BodyStructureText{NumLines: lines}
-		if len(single.Params) == 0 {
-			single.Params = map[string]string{"charset": "us-ascii"} // RFC 2046 section 4.1.2
-		}
+	case s.main == "text":
+		single.Text = &imap.BodyStructureText{NumLines: s.lines}
 	}
 	return single
 }

@@ -158,8 +158,8 @@ func TestTrap07(t *testing.T) {
 				section(o, &imap.FetchItemBodySection{Specifier: imap.PartSpecifierHeader, HeaderFieldsNot: []string{"a"}})
 			}
 			header, _ := splitHeader(o.raw)
-			envelope(header)
-			bodyStructure(o.parts())
+			readEnvelope(header).library()
+			structureOf(o.parts()).library()
 			c := candidate{message: o}
 			c.headerText()
 			c.bodyText()

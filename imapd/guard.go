@@ -206,6 +206,12 @@ func (g *guard) answer(fr frame) bool {
 			return false
 		}
 		g.printf("%s BAD %s", fr.tag, sentence(fault))
+	case "SEARCH", "UID SEARCH":
+		fault := searchFault(args)
+		if fault == "" {
+			return false
+		}
+		g.printf("%s BAD %s", fr.tag, sentence(fault))
 	case "ID":
 		answerID(g.wire, fr)
 	case "CHECK":

@@ -130,12 +130,19 @@ func (s *session) tell(w *imapserver.UpdateWriter, sel *selection, c changes) er
 			return err
 		}
 	}
+	if recent := sel.numRecent(); !c.exists && recent != sel.counted {
+		sel.counted = recent
+		if err := w.WriteNumRecent(recent); err != nil {
+			return err
+		}
+	}
 	if c.exists {
 		sel.arrived(s.server)
 		if err := w.WriteNumMessages(uint32(len(sel.snapshot.lines))); err != nil {
 			return err
 		}
-		if err := w.WriteNumRecent(sel.numRecent()); err != nil {
+		sel.counted = sel.numRecent()
+		if err := w.WriteNumRecent(sel.counted); err != nil {
 			return err
 		}
 	}

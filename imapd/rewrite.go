@@ -57,6 +57,23 @@ func rewriteSearch(line []byte, from int) []byte {
 	return out
 }
 
+// searchFault says what is wrong with a SEARCH, of what the library lets pass: parentheses
+// with nothing in them.
+func searchFault(program []byte) string {
+	before, last := "", ""
+	for tok := range searchTokens(program) {
+		word := strings.ToUpper(string(tok))
+		if word == " " {
+			continue
+		}
+		if word == ")" && last == "(" && before != "RETURN" {
+			return "there is nothing between the parentheses"
+		}
+		before, last = last, word
+	}
+	return ""
+}
+
 // searchTokens cuts a line into quoted strings, words, spaces and parentheses.
 func searchTokens(line []byte) func(yield func([]byte) bool) {
 	return func(yield func([]byte) bool) {
@@ -108,6 +125,9 @@ func fetchFault(line []byte) string {
 	for tok := range searchTokens(line) {
 		if tok[0] == '"' {
 			tok = []byte("x") // the name of a field, whatever is in it
+		}
+		if !inside && bytes.EqualFold(tok, []byte("RFC822.PEEK")) {
+			return "RFC822.PEEK is nothing to be fetched" // the library knows it
 		}
 		for len(tok) > 0 {
 			if !inside {

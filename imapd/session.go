@@ -46,6 +46,7 @@ type selection struct {
 	saved    spans                     // the UIDs of the last SEARCH with SAVE (RFC 5182)
 	recent   spans                     // the UIDs this session was the first to be told of
 	told     bool                      // there were such
+	counted  uint32                    // how many of them the client knows of
 	copied   map[uint32]routing.Folder // entries copied to another status folder: half a move
 	last     *opened                   // the message read last: clients ask for it in pieces
 }
@@ -135,6 +136,7 @@ func (s *session) Select(name string, options *imap.SelectOptions) (*imap.Select
 	}
 	sel.mailbox.UIDNext = max(m.UIDNext, sel.snapshot.next())
 	sel.arrived(s.server)
+	sel.counted = sel.numRecent()
 	s.mu.Lock()
 	s.selected = sel
 	s.mu.Unlock()
@@ -145,7 +147,7 @@ func (s *session) Select(name string, options *imap.SelectOptions) (*imap.Select
 		Flags:             flags,
 		PermanentFlags:    sel.permanentFlags(flags),
 		NumMessages:       uint32(len(sel.snapshot.lines)),
-		NumRecent:         sel.numRecent(),
+		NumRecent:         sel.counted,
 		FirstUnseenSeqNum: sel.snapshot.firstUnseen(),
 		UIDNext:           imap.UID(sel.mailbox.UIDNext),
 		UIDValidity:       m.UIDValidity,

@@ -34,6 +34,7 @@ func TestIdle(t *testing.T) {
 			t.Fatal(err)
 		}
 		sent.expect(fmt.Sprintf("* %d EXPUNGE", 1+min(id-1, 1)))
+		sent.until("* ") // RECENT
 		if got := delivered.until("* "); !strings.HasSuffix(got[0], "EXISTS") {
 			t.Errorf("got %q", got)
 		}
@@ -190,7 +191,7 @@ func TestDeleted(t *testing.T) {
 	a.ok("APPEND Work {1+}\r\nx")
 	b.ok("SELECT Work")
 	a.ok("DELETE Work")
-	if got := b.ok("NOOP"); len(got) != 1 || got[0] != "* 1 EXPUNGE" {
+	if got := b.ok("NOOP"); len(got) != 2 || got[0] != "* 1 EXPUNGE" || got[1] != "* 0 RECENT" {
 		t.Errorf("got %q", got)
 	}
 	if got := b.ok("FETCH 1:* FLAGS"); len(got) != 0 {

@@ -43,6 +43,9 @@ func (s *session) Store(w *imapserver.FetchWriter, set imap.NumSet, store *imap.
 	if err := s.setFlags(sel, lines, change); err != nil {
 		return s.fail("store", err)
 	}
+	if err := s.tellNew(sel); err != nil {
+		return err
+	}
 	if store.Silent {
 		return nil
 	}
@@ -55,6 +58,23 @@ func (s *session) Store(w *imapserver.FetchWriter, set imap.NumSet, store *imap.
 		}
 	}
 	return nil
+}
+
+// tellNew writes FLAGS where the client's own change has brought up a keyword, before what
+// uses it.
+func (s *session) tellNew(sel *selection) error {
+	if !sel.fresh {
+		return nil
+	}
+	sel.fresh = false
+	b := []byte("* FLAGS (")
+	for i, name := range sel.announce() {
+		if i > 0 {
+			b = append(b, ' ')
+		}
+		b = append(b, name...)
+	}
+	return s.guard.send(append(b, ")\r\n"...))
 }
 
 // flagChange is what a STORE asks for.

@@ -16,6 +16,7 @@ type Config struct {
 	Hostname      string              // our name, in Received and in reports
 	ReturnDomain  string              // domain of the tokens' addresses
 	LocalDomains  []string            // domains whose addresses belong to accounts here
+	Shared        []string            // of LocalDomains, those of which others have addresses elsewhere
 	MaxRecipients int                 // destinations a message may have, alternates included (32)
 	Levels        map[string]Level    // by priority name; every name is present
 	Policies      map[string]Named    // for Postern-Policy

@@ -246,6 +246,9 @@ func (r *Runner) send(ctx context.Context, job *Job) (Outcome, *Deposit) {
 	if err != nil {
 		return r.internal(job, "look up mailbox", err), nil
 	}
+	if account == "" && r.Config.ours(job.Delivery.Address) {
+		return unlisted(), nil
+	}
 	c, outcome := r.compose(ctx, job)
 	if outcome.Verdict != 0 {
 		return outcome, nil

@@ -42,6 +42,9 @@ type Gate struct {
 	// Autocrypt returns what an account shows of its key for an address of its own, nil
 	// for nothing; nil: nobody shows any.
 	Autocrypt func(account string, a Address) []byte
+	// Mailboxes are those of the accounts here; nil: which there are shows when a copy is
+	// sent.
+	Mailboxes Mailboxes
 	// Filed are the keys on file, without a look at the web: they decide the form of what
 	// is sealed. nil: nobody's keys are known.
 	Filed Keys
@@ -98,6 +101,9 @@ func (g *Gate) submit(ctx context.Context, s *Submission) (Receipt, error) {
 	}
 	policy, err := ParsePolicy(s, h, g.Config)
 	if err != nil {
+		return Receipt{}, err
+	}
+	if err := g.checkListed(ctx, s, policy); err != nil {
 		return Receipt{}, err
 	}
 	if err := g.checkKeys(ctx, policy); err != nil {

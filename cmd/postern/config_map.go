@@ -49,6 +49,11 @@ func (c *Config) policy() *routing.Config {
 	}
 	for _, d := range c.LocalDomains {
 		p.LocalDomains = append(p.LocalDomains, asciiDomain(d))
+		for routed := range c.Relay.Routes {
+			if asciiDomain(routed) == asciiDomain(d) {
+				p.Shared = append(p.Shared, asciiDomain(d))
+			}
+		}
 	}
 	for name, l := range c.Levels {
 		p.Levels[name] = routing.Level{Retry: l.Retry, Patience: time.Duration(l.Patience), Warn: time.Duration(l.Warn),

@@ -207,10 +207,18 @@ func TestLocked(t *testing.T) {
 		t.Errorf("while the database is locked: %s, want 451 4.3.0", reply)
 	}
 	waited := time.Since(begin)
+	if limit := 8 * time.Second; waited > limit { // the busy timeout is 5 s
+		t.Errorf("it was put off after %v, want %v at the most", waited, limit)
+	}
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)
 	}
 	taken = append(taken, submitOne(t, g, 2<<10))
+	db := openFile(t, g.Data())
+	defer db.Close()
+	if n := number(t, db, contradictions["gaps in the numbers of stamps"]); n != 0 {
+		t.Errorf("%d numbers of stamps are not accounted for", n)
+	}
 	stopGateway(t, g)
 	onFile(t, g, taken)
 	t.Logf("put off after %v", waited.Round(10*time.Millisecond))

@@ -3,6 +3,7 @@ package routing
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -257,6 +258,35 @@ func TestFailedAcceptVoidsItsNumber(t *testing.T) {
 	}
 	if len(g.voids) != 1 || g.voids[0] != 1 {
 		t.Errorf("voided %v", g.voids)
+	}
+}
+
+// A number that was drawn while the database was locked is recorded when it is not any
+// more: the client does not wait for the lock twice.
+func TestBusyVoidsLater(t *testing.T) {
+	g := newGateway(t)
+	submit := func() error {
+		_, err := g.gate.Submit(t.Context(), &Submission{Account: Account{Name: "alice", MaxPriority: 9}, From: mustAddress(t, "alice@gw.test"),
+			To: []Envelope{{Address: mustAddress(t, "x@ok.test")}}, Raw: []byte("Subject: S\r\n\r\nB\r\n"), At: time.Now()})
+		return err
+	}
+	for range 3 {
+		g.memory.fail = ErrBusy
+		if err := submit(); !errors.Is(err, ErrBusy) {
+			t.Fatalf("submit: %v", err)
+		}
+	}
+	if len(g.voids) > 0 {
+		t.Errorf("voided while it was locked: %v", g.voids)
+	}
+	g.memory.fail = nil
+	for range 2 {
+		if err := submit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !slices.Equal(g.voids, []int64{1, 2, 3}) {
+		t.Errorf("voided %v, want 1 to 3, once each", g.voids)
 	}
 }
 

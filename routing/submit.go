@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -55,6 +56,9 @@ type Gate struct {
 
 	mu      sync.Mutex
 	counter map[string]*counter // by account
+	// unvoided are numbers that were drawn for messages that were not accepted, while the
+	// database could not be written to.
+	unvoided []drawn
 }
 
 // Permit says at RCPT whether the account may send to the address at all. The error
@@ -130,8 +134,14 @@ func (g *Gate) submit(ctx context.Context, s *Submission) (Receipt, error) {
 		return Receipt{}, err
 	}
 	accepted, err := g.accept(ctx, s, policy, original, body, stamp, digest)
-	if err != nil || accepted != id {
-		g.void(ctx, s.Account.Name, stamp.Sequence, digest)
+	unused := drawn{s.Account.Name, stamp.Sequence, digest}
+	switch {
+	case errors.Is(err, ErrBusy):
+		g.voidLater(unused) // to wait once more for the same lock would keep the client waiting twice as long
+	case err != nil || accepted != id:
+		g.void(ctx, unused)
+	default:
+		g.voidKept(ctx)
 	}
 	if err != nil {
 		return Receipt{}, err
@@ -344,13 +354,47 @@ func (g *Gate) draw(ctx context.Context, account string, stamp *message.Stamp) (
 	return digest[:], nil
 }
 
+// drawn is a number of a stamp that stands for no message.
+type drawn struct {
+	account  string
+	sequence int64
+	digest   []byte
+}
+
+// maxUnvoided is how many numbers are remembered that could not be recorded as void.
+const maxUnvoided = 1000
+
 // void records that a number stands for no message, so that a gap always means
-// something. Where even that fails, the gap shows in the numbers themselves.
-func (g *Gate) void(ctx context.Context, account string, sequence int64, digest []byte) {
+// something.
+func (g *Gate) void(ctx context.Context, d drawn) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	if err := g.Ledger.Void(ctx, account, sequence, digest); err != nil {
-		g.Log.Error("void a sequence number", "account", account, "sequence", sequence, "err", err)
+	if err := g.Ledger.Void(ctx, d.account, d.sequence, d.digest); err != nil {
+		g.voidLater(d)
+	}
+}
+
+// voidLater has a number recorded when the next message was accepted. Until then, and if
+// the gateway is stopped before, the gap shows in the numbers themselves; the next start
+// records it.
+func (g *Gate) voidLater(d drawn) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.unvoided) < maxUnvoided {
+		g.unvoided = append(g.unvoided, d)
+		return
+	}
+	g.Log.Error("a number that stands for no message is not recorded: there are too many", "account", d.account, "sequence", d.sequence)
+}
+
+// voidKept records what voidLater has kept.
+func (g *Gate) voidKept(ctx context.Context) {
+	g.mu.Lock()
+	kept := g.unvoided
+	g.unvoided = nil
+	g.mu.Unlock()
+	for _, d := range kept {
+		g.void(ctx, d)
 	}
 }
 

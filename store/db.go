@@ -218,6 +218,14 @@ func (db *DB) Close() error {
 	return errors.Join(errs...)
 }
 
+// Answers reads a row, and returns why it cannot.
+func (db *DB) Answers(ctx context.Context) error {
+	return db.reading(ctx, func(q querier) error {
+		var value int64
+		return q.queryRow("SELECT value FROM counters WHERE name = 'uid_validity'").Scan(&value)
+	})
+}
+
 // Commits returns how many transactions this process has committed since Open. Requests
 // that come together share one.
 func (db *DB) Commits() int64 { return db.commits.Load() }

@@ -121,7 +121,7 @@ func (m *metrics) serve(ctx context.Context, l net.Listener, g *gateway) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
-		if _, err := g.db.Stats(r.Context()); err != nil {
+		if err := g.db.Answers(r.Context()); err != nil {
 			g.log.ErrorContext(r.Context(), "health check", "err", err)
 			http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
 			return

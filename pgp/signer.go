@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
@@ -19,6 +20,9 @@ type Signer struct {
 	secrets     [][]byte // packets
 	public      []byte
 	fingerprint string
+	// form is a signature of the current key. All of them say the same of their key and
+	// algorithms, but those of version 6, which have a salt (RFC 9580 section 5.2.3).
+	form atomic.Pointer[packet.Signature]
 	// The library writes to the keys it has read while it uses them; so each user
 	// takes a set of its own (*ownKeys) out of the pool.
 	pool sync.Pool
@@ -94,7 +98,7 @@ func (s *Signer) take() (*ownKeys, error) {
 }
 
 // sign returns a detached binary signature over content, in pieces, as a packet, and what
-// it says.
+// it says of the key and the algorithms. The rest of what it says may be that of another one.
 func (s *Signer) sign(content [][]byte, now time.Time, rand io.Reader) ([]byte, *packet.Signature, error) {
 	keys, err := s.take()
 	if err != nil {
@@ -107,15 +111,29 @@ func (s *Signer) sign(content [][]byte, now time.Time, rand io.Reader) ([]byte, 
 	if err := signPieces(&b, keys.EntityList[:1], content, config); err != nil {
 		return nil, nil, fmt.Errorf("sign with the gateway's key %s: %w", s.fingerprint, err)
 	}
-	p, err := packet.Read(bytes.NewReader(b.Bytes()))
+	if form := s.form.Load(); form != nil {
+		return b.Bytes(), form, nil
+	}
+	sig, err := readSignature(b.Bytes())
 	if err != nil {
 		return nil, nil, fmt.Errorf("read own signature: %w", err)
 	}
-	sig, ok := p.(*packet.Signature)
-	if !ok || sig.IssuerKeyId == nil {
-		return nil, nil, errors.New("read own signature: it is no signature, or names no issuer")
+	if sig.Version != 6 {
+		s.form.Store(sig)
 	}
 	return b.Bytes(), sig, nil
+}
+
+func readSignature(b []byte) (*packet.Signature, error) {
+	p, err := packet.Read(bytes.NewReader(b))
+	if err != nil {
+		return nil, err
+	}
+	sig, ok := p.(*packet.Signature)
+	if !ok || sig.IssuerKeyId == nil {
+		return nil, errors.New("it is no signature, or names no issuer")
+	}
+	return sig, nil
 }
 
 func signPieces(w io.Writer, keys openpgp.EntityList, content [][]byte, config *packet.Config) error {

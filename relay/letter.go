@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -195,16 +196,28 @@ func (k *lineChecker) piece(piece []byte, terminated bool) error {
 	if i := bytes.IndexByte(body, '\r'); i >= 0 && i < len(body)-1 {
 		return errBareCR
 	}
-	for _, c := range body {
-		if c == 0 {
-			return errNUL
-		}
-		if c >= 0x80 {
-			k.eightBit = true
-		}
+	if bytes.IndexByte(body, 0) >= 0 {
+		return errNUL
 	}
+	k.eightBit = k.eightBit || hasEightBit(body)
 	k.last = piece[len(piece)-1]
 	return nil
+}
+
+// hasEightBit reports whether some octet of b is above 127.
+func hasEightBit(b []byte) bool {
+	const high = 0x8080808080808080
+	for ; len(b) >= 8; b = b[8:] {
+		if binary.NativeEndian.Uint64(b)&high != 0 {
+			return true
+		}
+	}
+	for _, c := range b {
+		if c >= 0x80 {
+			return true
+		}
+	}
+	return false
 }
 
 // finish is called after the last block.

@@ -78,6 +78,9 @@ func (p *parser) readControl() {
 		p.refuse("Postern-*", fmt.Errorf("the control fields are longer than %d octets together; say it shorter, or by Postern-Policy", maxControl))
 		return
 	}
+	if len(count) == 0 {
+		return
+	}
 	vocabulary := map[string]controlField{}
 	for _, row := range controlFields() {
 		vocabulary[strings.ToLower(row.name)] = row

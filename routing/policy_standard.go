@@ -18,23 +18,21 @@ type priorityField struct {
 
 // priorityFields lists them, the first that counts first. Importance is not among
 // them: RFC 6758 section 3.1 keeps it apart from the order of work.
-func priorityFields() []priorityField {
-	return []priorityField{
-		{"MMHS-Primary-Precedence", map[string]Priority{ // RFC 6477 section 4.9
-			"5": Flash, "4": Urgent, "3": High, "2": Normal, "1": Low, "0": Bulk,
-			"override": Flash, "flash": Urgent, "immediate": High, "priority": Normal, "routine": Low, "deferred": Bulk,
-		}},
-		{"Priority", map[string]Priority{"urgent": Urgent, "normal": Normal, "non-urgent": Bulk}}, // RFC 2156 section 5.3.6
-		{"X-Priority", map[string]Priority{"1": Urgent, "2": High, "3": Normal, "4": Low, "5": Bulk}},
-		{"X-MSMail-Priority", map[string]Priority{"high": High, "normal": Normal, "low": Low}},
-	}
+var priorityFields = []priorityField{
+	{"MMHS-Primary-Precedence", map[string]Priority{ // RFC 6477 section 4.9
+		"5": Flash, "4": Urgent, "3": High, "2": Normal, "1": Low, "0": Bulk,
+		"override": Flash, "flash": Urgent, "immediate": High, "priority": Normal, "routine": Low, "deferred": Bulk,
+	}},
+	{"Priority", map[string]Priority{"urgent": Urgent, "normal": Normal, "non-urgent": Bulk}}, // RFC 2156 section 5.3.6
+	{"X-Priority", map[string]Priority{"1": Urgent, "2": High, "3": Normal, "4": Low, "5": Bulk}},
+	{"X-MSMail-Priority", map[string]Priority{"high": High, "normal": Normal, "low": Low}},
 }
 
 // readStandard reads the standard fields that mean something here. One that cannot
 // be read is passed over, for everyone: it was not written for this gateway.
 func (p *parser) readStandard() {
 	p.readMTPriority()
-	for _, f := range priorityFields() {
+	for _, f := range priorityFields {
 		for _, value := range p.h.Values(f.name) {
 			pr, err := f.read(value)
 			if err != nil {

@@ -165,7 +165,7 @@ func (in *intake) Write(p []byte) (int, error) {
 // than twice of what has come.
 func (in *intake) grow() bool {
 	whole, size := in.hint+2, int64(cap(in.raw))
-	more := max(size/2, freeShare)
+	more := max(size, freeShare)
 	switch left := whole - size; {
 	case size == 0:
 		more = min(max(whole, leastIntake), freeShare)

@@ -81,6 +81,9 @@ func decodeCharset(name string, r io.Reader) (io.Reader, error) {
 // separator is a blank, and characters that change the direction of text are gone:
 // safe for one line of a notice, a terminal or a log (T3).
 func Plain(text string) string {
+	if isPrintable(text) && strings.IndexByte(text, '\t') < 0 {
+		return text
+	}
 	return strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsControl(r), r == '\u2028', r == '\u2029':

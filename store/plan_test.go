@@ -32,7 +32,7 @@ var mayScan = map[string]string{
 	"heldForKeys":   "what is held, when a key comes",
 	"Recover":       "what was being sent, at the start",
 	"voidLost":      "the accounts, at the start",
-	"recall":        "a look-up for each 4096 messages",
+	"recall":        "a look-up for each 512 messages",
 	"deliveriesOf":  "the deliveries of a few recipients",
 	"recordsOf":     "the events of a few recipients",
 	"List":          "all deliveries, for people",

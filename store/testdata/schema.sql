@@ -254,7 +254,7 @@ CREATE TABLE messages (
 
 CREATE INDEX messages_dedup ON messages (owner, dedup, accepted) WHERE dedup <> '';
 
-CREATE INDEX messages_id_hash ON messages (key / 4096, owner, id_hash) WHERE id_hash IS NOT NULL;
+CREATE INDEX messages_id_hash ON messages (key / 512, owner, substr(id_hash, 1, 4)) WHERE id_hash IS NOT NULL;
 
 CREATE TABLE recipients (
   id      INTEGER PRIMARY KEY,

@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -368,4 +369,51 @@ func FuzzMessage(f *testing.F) {
 		}
 		readEnvelope(header).library()
 	})
+}
+
+// shelfCounter counts the messages that are read whole.
+type shelfCounter struct {
+	Shelf
+	read int
+}
+
+func (c *shelfCounter) Mails(ctx context.Context, m routing.Mailbox, uids []uint32) ([]routing.Mail, error) {
+	c.read += len(uids)
+	return c.Shelf.Mails(ctx, m, uids)
+}
+
+// TestSearchReadsLittle: fields are looked for in digests, and texts in those messages
+// alone that the rest has left.
+func TestSearchReadsLittle(t *testing.T) {
+	var shelf *shelfCounter
+	h := newHouse(t, true, func(s *Server) {
+		shelf = &shelfCounter{Shelf: s.Shelf}
+		s.Shelf = shelf
+	})
+	c := h.login("alice", "secret")
+	for i := range 20 {
+		mail := fmt.Sprintf("Subject: number %d\r\nDate: %d Feb 2026 10:00:00 +0000\r\n\r\nbody %d\r\n", i, i+1, i)
+		c.ok("APPEND INBOX (%s) {%d+}\r\n%s", []string{"\\Seen", ""}[i%2], len(mail), mail)
+	}
+	c.ok("SELECT INBOX")
+	for _, w := range []struct {
+		program, want string
+		read          int
+	}{
+		{"SUBJECT \"number 1\"", "2 11 12 13 14 15 16 17 18 19 20", 0},
+		{"SENTON 3-Feb-2026", "3", 0},
+		{"NOT SUBJECT number", "", 0},
+		{"OR SUBJECT \"number 3\" SENTSINCE 20-Feb-2026", "4 20", 0},
+		{"SUBJECT \"number 1\" BODY \"body 1\"", "2 11 12 13 14 15 16 17 18 19 20", 11},
+		{"SEEN BODY \"body 4\"", "5", 10},
+		{"SENTBEFORE 3-Feb-2026 TEXT number", "1 2", 2},
+		{"OR BODY \"body 7\" SUBJECT \"number 8\"", "8 9", 20},
+		{"LARGER 10 SMALLER 10000 UID 3:4", "3 4", 0},
+	} {
+		shelf.read = 0
+		got := c.ok("SEARCH %s", w.program)
+		if strings.TrimSpace(got[0]) != strings.TrimSpace("* SEARCH "+w.want) || shelf.read != w.read {
+			t.Errorf("%s: %q, and %d were read, want %d", w.program, got[0], shelf.read, w.read)
+		}
+	}
 }

@@ -17,7 +17,11 @@ func (c *candidate) headerText() string {
 		for name, field := range fields(c.message.head()) {
 			b.WriteString(name)
 			b.WriteString(": ")
-			b.WriteString(message.DecodeWords(valueOf(field)))
+			value := valueOf(field)
+			if strings.Contains(value, "=?") {
+				value = message.DecodeWords(value)
+			}
+			b.WriteString(value)
 			b.WriteByte('\n')
 		}
 		c.header = fold(b.String())

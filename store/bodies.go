@@ -81,7 +81,7 @@ func (b bodies) put(data []byte) (content, error) {
 		return content{}, fmt.Errorf("store body: %w", err)
 	}
 	if err = write(f, data); err == nil {
-		err = synced(syncPath(sub))
+		err = syncPath(sub)
 	}
 	if err != nil {
 		return content{}, fmt.Errorf("store body: %w", errors.Join(err, os.Remove(f.Name())))
@@ -138,7 +138,11 @@ func (b bodies) directory(sub string) error {
 	if err := os.MkdirAll(sub, 0o700); err != nil {
 		return err
 	}
-	return synced(errors.Join(syncPath(b.dir), syncPath(filepath.Dir(b.dir))))
+	err := errors.Join(syncPath(b.dir), syncPath(filepath.Dir(b.dir)))
+	if err != nil {
+		_ = os.Remove(sub) // or the next would take its name for being on disk; who has put a file there has its own error
+	}
+	return err
 }
 
 // write fills f, puts it on disk and closes it.

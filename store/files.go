@@ -148,11 +148,12 @@ func create(ctx context.Context, dir string, busy time.Duration) (err error) {
 	return syncPath(dir)
 }
 
-// syncPath puts a file, or the names in a directory, on disk.
+// syncPath puts a file, or the names in a directory, on disk. That it cannot be opened, for
+// want of a descriptor, says nothing of the disk.
 func syncPath(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	return errors.Join(synced(f.Sync()), f.Close())
 }

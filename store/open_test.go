@@ -394,3 +394,14 @@ func TestOrphans(t *testing.T) {
 		t.Error("the body of a message has gone")
 	}
 }
+
+// What cannot be opened, for want of a descriptor, was not synced either, but says nothing
+// of the disk: the gateway goes on.
+func TestSyncPath(t *testing.T) {
+	if err := syncPath(filepath.Join(t.TempDir(), "none")); err == nil || beyondTrust(err) {
+		t.Errorf("a directory that cannot be opened: %v", err)
+	}
+	if err := syncPath(t.TempDir()); err != nil {
+		t.Error(err)
+	}
+}

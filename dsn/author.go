@@ -65,6 +65,9 @@ func (d *document) nobody() bool {
 // nullPath reports whether the message came with a null return path, or with that of
 // a daemon, as far as the message itself tells.
 func (d *document) nullPath() bool {
+	if d.null {
+		return true
+	}
 	path := strings.ToLower(strings.Join(strings.Fields(d.header.Get("Return-Path")), ""))
 	return path == "<>" || beginsWith(path, []string{"<mailer-daemon@", "<mailer-daemon>"})
 }

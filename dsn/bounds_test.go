@@ -92,3 +92,21 @@ func FuzzFindStatus(f *testing.F) {
 		}
 	})
 }
+
+// TestPartBehindTheRest has what matters stand behind the message that is returned, of
+// whatever size; and another that only looks like it, in what is returned.
+func TestPartBehindTheRest(t *testing.T) {
+	head := "From: MAILER-DAEMON@x.test\r\nSubject: Undelivered Mail\r\nContent-Type: multipart/report; boundary=b\r\n\r\n--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: Pump 3\r\n\r\n"
+	status := func(boundary, code string) string {
+		return "--" + boundary + "\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; x.test\r\n\r\nFinal-Recipient: rfc822; a@b.test\r\nAction: failed\r\nStatus: " + code + "\r\n\r\n--" + boundary + "--\r\n"
+	}
+	for _, size := range []int{0, maxLook, 50 << 20} {
+		body := strings.Repeat("x\r\n", size/3)
+		if got := Parse([]byte(head + body + status("b", "5.2.2"))); got.Overall().Status.String() != "5.2.2" {
+			t.Errorf("behind %d bytes: %s %s", size, got.Kind, got.Overall().Status)
+		}
+		if got := Parse([]byte(head + body + status("c", "5.2.2") + "\r\n--b--\r\n")); got.Overall().Status.String() == "5.2.2" {
+			t.Errorf("behind %d bytes: what is returned was believed", size)
+		}
+	}
+}

@@ -4,21 +4,22 @@ import (
 	"bytes"
 	"html"
 	"regexp"
+	"slices"
 	"strings"
 
 	"postern/internal/message"
 )
 
 // How much of a report is looked at. What matters stands in front; behind it comes
-// the message that it is about, which may be of any size.
+// the message that it is about, which may be of any size. Who puts that first has what
+// matters at the end.
 const (
+	maxLook   = 4 << 20   // bytes
+	maxEnd    = 256 << 10 // bytes of these that are the end of what is longer
 	maxLeaves = 200
 	maxDepth  = 8
 	maxText   = 64 << 10 // bytes of a part for people
 )
-
-// MaxLook is how many bytes of a message Parse looks at.
-const MaxLook = 4 << 20
 
 // document is a message taken apart as far as a report needs it. Its lines end with
 // LF.
@@ -31,6 +32,7 @@ type document struct {
 	lower    string // words in lower case, on one line
 	returned string // what follows words in the same part
 	enclosed bool   // it stood inside another
+	null     bool   // it came with a null envelope sender
 
 	title  string // the subject, in lower case
 	server bool   // a mail server wrote it
@@ -75,9 +77,9 @@ type leaf struct {
 }
 
 // open takes raw apart. It reads a bounded part of it, in time linear in that.
-func open(raw []byte) *document {
+func open(raw []byte, null bool) *document {
 	head, body := message.Split(bytes.TrimLeft(normalize(raw), " \t\n"))
-	d := &document{header: parseHeader(head)}
+	d := &document{header: parseHeader(head), null: null}
 	d.walk(d.header, body, 0)
 	d.words, d.returned = cutReturned(d.text())
 	d.lower = strings.ToLower(oneLine(d.words))
@@ -90,7 +92,7 @@ func open(raw []byte) *document {
 // CR that ends no line, in a text where others end differently, becomes a blank: it
 // came in what a remote host said, and must not begin a field (T3).
 func normalize(raw []byte) []byte {
-	b := bytes.ReplaceAll(raw[:min(len(raw), MaxLook)], []byte{0}, nil)
+	b := bytes.ReplaceAll(bothEnds(raw), []byte{0}, nil)
 	b = bytes.ReplaceAll(b, []byte("\r\r\n"), []byte("\n"))
 	b = bytes.ReplaceAll(b, []byte("\r\n"), []byte("\n"))
 	end := []byte(" ")
@@ -98,6 +100,16 @@ func normalize(raw []byte) []byte {
 		end = []byte("\n")
 	}
 	return bytes.ReplaceAll(b, []byte("\r"), end)
+}
+
+// bothEnds returns what is looked at of a message: all, or its beginning and, from a
+// whole line on, its end.
+func bothEnds(raw []byte) []byte {
+	if len(raw) <= maxLook {
+		return raw
+	}
+	end := raw[len(raw)-maxEnd:]
+	return slices.Concat(raw[:maxLook-maxEnd], []byte("\n"), end[bytes.IndexByte(end, '\n')+1:])
 }
 
 // parseHeader reads as much of a header as its limits allow.

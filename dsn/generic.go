@@ -123,7 +123,7 @@ func readEnclosed(d *document) (Report, bool) {
 	if l == nil || d.enclosed || !d.daemon() && !d.nullPath() || d.answersByItself() || contains(d.lower, delayWords) {
 		return Report{}, false
 	}
-	inner := open(l.body())
+	inner := open(l.body(), false)
 	inner.enclosed = true
 	if !inner.report || !inner.daemon() {
 		return Report{}, false

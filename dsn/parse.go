@@ -9,10 +9,16 @@ import (
 )
 
 // Parse reads whatever came back. It never fails: what it does not understand is a
-// reply if a person may have written it, and KindUnknown if not. It looks at the
-// first 4 MiB, in bounded time and memory whatever they are.
-func Parse(raw []byte) Report {
-	d := open(raw)
+// reply if a person may have written it, and KindUnknown if not. It looks at 4 MiB, of
+// which the last part is the end, in bounded time and memory whatever they are.
+func Parse(raw []byte) Report { return parse(open(raw, false)) }
+
+// ParseNull is Parse for what came with a null envelope sender: no person wrote it. A
+// server says so with the field Return-Path at the end of a message's way (RFC 5321 section
+// 4.4), and Parse finds it there.
+func ParseNull(raw []byte) Report { return parse(open(raw, true)) }
+
+func parse(d *document) Report {
 	r := Report{Kind: KindReply, Family: "reply"}
 	for _, known := range recognisers {
 		if got, ok := known.read(d); ok {

@@ -146,6 +146,9 @@ func attemptWords(r *routing.Record) string {
 	case routing.Stored:
 		return "put into the mailbox here"
 	case routing.Refused:
+		if o.Phase == "mailbox" { // an address of ours that no account has
+			host = "this gateway"
+		}
 		return said(host+" refused it", reply)
 	case routing.Unknown:
 		return said("the connection to "+host+" was lost before the answer", reply)

@@ -115,15 +115,12 @@ func (r *Reports) Reply(ctx context.Context, t Token, account string, from Addre
 	return r.reply(ctx, id, account, from, parseReport(from, raw), raw)
 }
 
-// parseReport reads what came from an envelope sender. A null one is said in the field
-// that a server adds at the end of a way (RFC 5321 section 4.4), where dsn looks for it.
+// parseReport reads what came from an envelope sender.
 func parseReport(from Address, raw []byte) dsn.Report {
-	const field = "Return-Path: <>\r\n"
-	if !from.IsZero() {
-		return dsn.Parse(raw)
+	if from.IsZero() {
+		return dsn.ParseNull(raw)
 	}
-	look := raw[:min(len(raw), dsn.MaxLook)]
-	return dsn.Parse(append(append(make([]byte, 0, len(field)+len(look)), field...), look...))
+	return dsn.Parse(raw)
 }
 
 // answered is the delivery that a reply answers. A reply to the token that all copies

@@ -115,6 +115,8 @@ func (g *gateway) Token(_ context.Context, local string) (routing.Token, error) 
 	switch strings.ToLower(local) {
 	case "token1", "token2":
 		return routing.Token{Kind: routing.TokenReport, Attempt: routing.AttemptID{Delivery: routing.DeliveryID(local[5] - '0'), N: 1}}, nil
+	case "reply1":
+		return routing.Token{Kind: routing.TokenReply, Attempt: routing.AttemptID{Delivery: 1}}, nil
 	case "broken":
 		return routing.Token{}, errors.New("secret of the database")
 	}

@@ -25,8 +25,8 @@ import (
 // again: nothing of a report is lost. Exceptions are a loop, and more than
 // Limits.Size bytes. Many a report is broken: line ends that are none are mended, NUL
 // is left out, and nothing that follows on the connection is read. Of a longer report
-// than Limits.Keep only so much is kept: what a report says stands before the message
-// it returns.
+// than Limits.Keep only so much is kept, and its end: what a report says stands before the
+// message it returns, or behind it. A reply, which is passed on, is kept whole.
 type Inbound struct {
 	Hostname string      // in the greeting
 	Name     string      // of the listener, in the log
@@ -106,7 +106,11 @@ func (s *inbound) Data(r io.Reader) error {
 	if tx == nil {
 		return replyAborted
 	}
-	raw, release, err := s.receive(r, tx.opts.Size, s.limits.Keep)
+	keep, end := s.limits.Size, int64(0)
+	if tx.token.Kind == routing.TokenReport {
+		keep, end = s.limits.Keep, min(maxEnd, s.limits.Keep/4)
+	}
+	raw, release, err := s.receive(r, tx.opts.Size, keep, end)
 	defer release()
 	switch {
 	case err != nil:
@@ -127,6 +131,10 @@ func (s *inbound) Data(r io.Reader) error {
 	}
 	return reply(250, 2, 0, 0, "received")
 }
+
+// maxEnd is how many bytes of the end of a report are kept where it is longer than
+// Limits.Keep.
+const maxEnd = 256 << 10
 
 // later is replyTo where no error may be permanent.
 func (s *inbound) later(doing string, err error) *smtp.SMTPError {

@@ -6,7 +6,7 @@ import "time"
 // that is named beside it.
 type Limits struct {
 	Size       int64 // bytes of a message; 50 MiB
-	Keep       int64 // bytes of a report that are kept, its tail being dropped; 10 MiB (Inbound only)
+	Keep       int64 // bytes of a report that are kept, but for its end; 10 MiB (Inbound only)
 	Recipients int   // recipients of a transaction; 100, the least RFC 5321 section 4.5.3.1.8 allows
 	Memory     int64 // bytes of all messages that are being taken in and sealed; 256 MiB, and one message more
 

@@ -3,10 +3,12 @@ package smtpd
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 )
@@ -110,19 +112,19 @@ func TestNoMemory(t *testing.T) {
 		s := &session{server: v, guard: &guard{}, ctx: t.Context()}
 		v.memory.ahead = v.memory.hold() // somebody has it all
 		large, small := bytes.Repeat([]byte("large\r\n"), 1<<18), bytes.Repeat([]byte("small\r\n"), 1000)
-		if _, release, err := s.receive(bytes.NewReader(large), 0, 1<<30); err != replyMemory {
+		if _, release, err := s.receive(bytes.NewReader(large), 0, 1<<30, 0); err != replyMemory {
 			t.Errorf("err = %v", err)
 		} else {
 			release()
 		}
-		raw, release, err := s.receive(bytes.NewReader(small), 0, 1<<30)
+		raw, release, err := s.receive(bytes.NewReader(small), 0, 1<<30, 0)
 		if err != nil || !bytes.Equal(raw, small) {
 			t.Errorf("%d bytes, %v", len(raw), err)
 		}
 		release()
 		v.memory.give(16 << 20)
 		for _, hint := range []int64{0, 100, int64(len(large)), 10 << 20} {
-			raw, release, err := s.receive(bytes.NewReader(large), hint, 1<<30)
+			raw, release, err := s.receive(bytes.NewReader(large), hint, 1<<30, 0)
 			if err != nil || !bytes.Equal(raw, large) {
 				t.Errorf("hint %d: %d bytes, %v", hint, len(raw), err)
 			}
@@ -132,4 +134,32 @@ func TestNoMemory(t *testing.T) {
 			t.Errorf("%d bytes are free after all", v.memory.free)
 		}
 	})
+}
+
+// Of what is longer than is kept, the beginning and the end stay, in whole lines, however
+// it comes.
+func TestBothEndsAreKept(t *testing.T) {
+	var raw []byte
+	for i := range 100000 {
+		raw = fmt.Appendf(raw, "line %06d\r\n", i)
+	}
+	for _, lines := range []int64{0, 1, 230, 231, 232, 300, 8000, 100000} { // 3000 bytes are 230 lines
+		n := 13 * lines
+		v := &server{}
+		v.memory.give(16 << 20)
+		s := &session{server: v, guard: &guard{}, ctx: t.Context()}
+		got, release, err := s.receive(iotest.OneByteReader(bytes.NewReader(raw[:n])), 0, 3000, 300)
+		if err != nil {
+			t.Fatal(err)
+		}
+		release()
+		if n <= 3000 && !bytes.Equal(got, raw[:n]) || len(got) > 3000 || !bytes.HasPrefix(got, raw[:min(n, 2600)]) || n > 3300 && !bytes.HasSuffix(got, raw[n-13*22:n]) {
+			t.Errorf("of %d bytes, %d were kept, ending in %q", n, len(got), got[max(0, len(got)-30):])
+		}
+		for line := range bytes.Lines(got) {
+			if !bytes.HasPrefix(line, []byte("line ")) || len(line) != 13 {
+				t.Errorf("of %d bytes, the line %q", n, line)
+			}
+		}
+	}
 }

@@ -118,8 +118,9 @@ func (s *session) checkPath(engine string, utf8 bool) (*path, *smtp.SMTPError) {
 
 // receive reads a message to its end. What it returns was charged to the memory of
 // the listener, with what is needed to seal it, and release gives it back.
-func (s *session) receive(r io.Reader, hint, keep int64) (raw []byte, release func(), err error) {
-	in := intake{ctx: s.ctx, held: s.memory.hold(), hint: min(hint, s.limits.Size), keep: keep}
+// Of what is longer than keep, up to end bytes of these are its end.
+func (s *session) receive(r io.Reader, hint, keep, end int64) (raw []byte, release func(), err error) {
+	in := intake{ctx: s.ctx, held: s.memory.hold(), hint: min(hint, s.limits.Size), keep: keep, end: end}
 	// What comes in chunks comes through a pipe, and on a goroutine that must not look at the
 	// guard.
 	if _, chunks := r.(*io.PipeReader); !chunks && s.guard.mode == content {
@@ -133,7 +134,8 @@ func (s *session) receive(r io.Reader, hint, keep int64) (raw []byte, release fu
 	case err != nil:
 		return nil, in.held.release, readReply(err)
 	}
-	return wholeLines(in.raw, keep), in.held.release, nil
+	ending := in.ending()
+	return append(wholeLines(in.raw, keep-int64(len(ending))), ending...), in.held.release, nil
 }
 
 // intake gathers a message in memory that is charged to a budget. It keeps one octet more
@@ -144,6 +146,8 @@ type intake struct {
 	hint int64 // how large the message is going to be, if what the client said is true
 	keep int64
 	raw  []byte
+	end  int64  // how much is kept of the end of what is longer
+	last []byte // at least so much of it, and at most twice
 }
 
 const leastIntake = 8 << 10
@@ -158,7 +162,34 @@ func (in *intake) Write(p []byte) (int, error) {
 		}
 	}
 	in.raw = append(in.raw, part...)
-	return len(p), nil
+	return len(p), in.follow(p[len(part):])
+}
+
+// follow remembers the end of what goes beyond raw.
+func (in *intake) follow(p []byte) error {
+	if len(p) == 0 || in.end == 0 {
+		return nil
+	}
+	if in.last == nil {
+		if !in.held.take(in.ctx, 2*in.end) {
+			return errFull
+		}
+		in.last = make([]byte, 0, 2*in.end)
+	}
+	for len(p) > 0 {
+		if len(in.last) == cap(in.last) {
+			in.last = append(in.last[:0], in.last[in.end:]...)
+		}
+		n := min(len(p), cap(in.last)-len(in.last))
+		in.last, p = append(in.last, p[:n]...), p[n:]
+	}
+	return nil
+}
+
+// ending returns what is kept of the end, from a whole line on.
+func (in *intake) ending() []byte {
+	last := in.last[max(0, int64(len(in.last))-in.end):]
+	return last[bytes.IndexByte(last, '\n')+1:]
 }
 
 // grow makes room for more: nearly as much as the client said there would be, but no more

@@ -264,7 +264,7 @@ func (s *submission) Data(r io.Reader) error {
 	if tx == nil {
 		return replyAborted
 	}
-	raw, release, err := s.receive(r, tx.opts.Size, s.limits.Size)
+	raw, release, err := s.receive(r, tx.opts.Size, s.limits.Size, 0)
 	defer release()
 	switch {
 	case err != nil:

@@ -95,9 +95,13 @@ func TestForm(t *testing.T) {
 			}
 			checkHPOuter(t, h, p.outer)
 			entityHead, entityBody, _ := strings.Cut("\r\n"+test.entity, "\r\n\r\n")
-			original, inside, stamp, err := message.Unprotect(got)
-			if err != nil || string(inside) != entityBody || stamp == nil || stamp.Account != "alice" {
-				t.Fatalf("inside: %v, %+v\n%q", err, stamp, inside)
+			original, inside, behind, err := message.Unprotect(got)
+			if err != nil || string(inside) != entityBody {
+				t.Fatalf("inside: %v\n%q", err, inside)
+			}
+			stamp, err := message.StampAmong(behind)
+			if err != nil || stamp == nil || stamp.Account != "alice" {
+				t.Fatalf("inside: %v, %+v", err, stamp)
 			}
 			for _, want := range []string{mailHead[:strings.Index(mailHead, "MIME-Version")], strings.TrimPrefix(entityHead, crlf)} {
 				if !bytes.Contains(original.Bytes(), []byte(want)) {

@@ -26,7 +26,7 @@ func (r *Runner) clear(job *Job, outer message.Header, own []byte, level Securit
 	}
 	entity := content
 	if !m.Notice {
-		original, body, stamp, err := message.Unprotect(content)
+		original, body, behind, err := message.Unprotect(content)
 		if err != nil {
 			return composed{}, r.internal(job, "read content", err)
 		}
@@ -36,6 +36,10 @@ func (r *Runner) clear(job *Job, outer message.Header, own []byte, level Securit
 		outer = message.ClearHeader(outer, original, level == Signed)
 		if level != Signed {
 			return inClear(asItCame(outer, own, body)), Outcome{}
+		}
+		stamp, err := message.StampAmong(behind)
+		if err != nil {
+			return composed{}, r.internal(job, "read stamp", err)
 		}
 		if entity, err = r.protectClear(original, body, stamp); err != nil {
 			return composed{}, r.internal(job, "protect content", err)

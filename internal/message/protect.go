@@ -167,10 +167,10 @@ func writeText(b *bytes.Buffer, text []byte) {
 	}
 }
 
-// Unprotect is the inverse of Protect: it finds the original and the stamp in a
-// decrypted payload. The original's fields are all there and unchanged, those that
-// describe the body behind the others. stamp is nil if there is none.
-func Unprotect(payload []byte) (original Header, body []byte, stamp *Stamp, err error) {
+// Unprotect is the inverse of Protect: it finds the original in a decrypted
+// payload. The original's fields are all there and unchanged, those that
+// describe the body behind the others. What is behind the original is for StampAmong.
+func Unprotect(payload []byte) (original Header, body []byte, behind [][]byte, err error) {
 	head, rest := Split(payload)
 	h, err := ParseHeader(head)
 	if err != nil {
@@ -193,21 +193,23 @@ func Unprotect(payload []byte) (original Header, body []byte, stamp *Stamp, err 
 		return Header{}, nil, nil, fmt.Errorf("%w: %w", ErrPayload, err)
 	}
 	h.Fields = append(h.Fields, structure.Fields...)
-	for _, part := range parts[1:] {
-		ph, content, err := parsePart(part)
-		if err != nil || MediaType(ph.Get("Content-Type")) != StampType {
+	return h, body, parts[1:], nil
+}
+
+// StampAmong returns the stamp among the parts behind an original, nil if there is none.
+func StampAmong(behind [][]byte) (*Stamp, error) {
+	for _, part := range behind {
+		h, content, err := parsePart(part)
+		if err != nil || MediaType(h.Get("Content-Type")) != StampType {
 			continue
 		}
-		text, err := DecodeTransfer(content, ph.Get("Content-Transfer-Encoding"))
+		text, err := DecodeTransfer(content, h.Get("Content-Transfer-Encoding"))
 		if err != nil {
-			return Header{}, nil, nil, fmt.Errorf("%w: %w", ErrStamp, err)
+			return nil, fmt.Errorf("%w: %w", ErrStamp, err)
 		}
-		if stamp, err = ParseStamp(text); err != nil {
-			return Header{}, nil, nil, err
-		}
-		break
+		return ParseStamp(text)
 	}
-	return h, body, stamp, nil
+	return nil, nil
 }
 
 // parsePart divides a part at its first empty line, whatever its fields are called.

@@ -158,7 +158,7 @@ func TestProtect(t *testing.T) {
 	if err := CheckLines(got); err != nil {
 		t.Error(err)
 	}
-	original, body, s, err := Unprotect(got)
+	original, body, s, err := unprotect(got)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +220,7 @@ func TestProtectExtra(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, _, s, err := Unprotect(got)
+	h, _, s, err := unprotect(got)
 	if err != nil || s != nil || !reflect.DeepEqual(h.Values("Subject"), []string{"another"}) {
 		t.Errorf("%v, stamp %v, subjects %q", err, s, h.Values("Subject"))
 	}
@@ -261,7 +261,7 @@ func TestProtectLongStamp(t *testing.T) {
 			t.Fatalf("a line of %d octets", len(line))
 		}
 	}
-	if _, _, s, err := Unprotect(got); err != nil || s.Digest() != p.Stamp.Digest() {
+	if _, _, s, err := unprotect(got); err != nil || s.Digest() != p.Stamp.Digest() {
 		t.Errorf("%v, %+v", err, s)
 	}
 }
@@ -283,7 +283,7 @@ func TestProtectRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h, back, s, err := Unprotect(raw)
+		h, back, s, err := unprotect(raw)
 		if err != nil || s == nil || !bytes.Equal(back, body) || len(h.Fields) != len(original.Fields) {
 			t.Fatalf("%v, %q of %q, header\n%s", err, back, body, h.Bytes())
 		}
@@ -309,10 +309,20 @@ func TestUnprotectRefuses(t *testing.T) {
 		"no parts":    `Content-Type: multipart/mixed; hp="cipher"; boundary=x` + "\r\n\r\n",
 		"bad stamp":   strings.Replace(string(good), `{"version":1`, `{"version":7`, 1),
 	} {
-		if _, _, _, err := Unprotect([]byte(bad)); !errors.Is(err, ErrPayload) && !errors.Is(err, ErrStamp) {
+		if _, _, _, err := unprotect([]byte(bad)); !errors.Is(err, ErrPayload) && !errors.Is(err, ErrStamp) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// unprotect is Unprotect and StampAmong.
+func unprotect(payload []byte) (Header, []byte, *Stamp, error) {
+	original, body, behind, err := Unprotect(payload)
+	if err != nil {
+		return Header{}, nil, nil, err
+	}
+	stamp, err := StampAmong(behind)
+	return original, body, stamp, err
 }
 
 func FuzzUnprotect(f *testing.F) {
@@ -323,7 +333,7 @@ func FuzzUnprotect(f *testing.F) {
 	f.Add(good)
 	f.Add([]byte("Content-Type: multipart/mixed; hp=cipher; boundary=b\r\n\r\n--b\r\n\r\nx\r\n--b\r\nContent-Type: application/vnd.postern.stamp+json\r\nContent-Transfer-Encoding: base64\r\n\r\ne30=\r\n--b--"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		h, body, s, err := Unprotect(b)
+		h, body, s, err := unprotect(b)
 		if err != nil {
 			return
 		}
@@ -332,7 +342,7 @@ func FuzzUnprotect(f *testing.F) {
 		if err != nil {
 			return
 		}
-		_, again, s2, err := Unprotect(raw)
+		_, again, s2, err := unprotect(raw)
 		if err != nil || !bytes.Equal(again, body) || (s == nil) != (s2 == nil) {
 			t.Fatalf("%v: %q of %q", err, again, body)
 		}

@@ -67,7 +67,7 @@ func accept(t *tx, a *routing.Acceptance, recipients []recipientDraft, body cont
 		}
 	}
 	m := a.Message
-	owner, err := accountID(t, m.Account)
+	owner, err := t.account(m.Account)
 	if err != nil {
 		return "", nil, err
 	}
@@ -217,9 +217,9 @@ func insertChains(t *tx, m messageRow, a *routing.Acceptance, recipients []recip
 			return nil, fmt.Errorf("write delivery: there is no recipient %d", n)
 		}
 		d.Recipient = chains[n].recipient.ID
-		err := t.queryRow("SELECT account FROM addresses WHERE key = ?", d.Address.Key()).Scan(&d.local)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return nil, fmt.Errorf("look up address: %w", err)
+		var err error
+		if d.local, err = t.owner(d.Address); err != nil {
+			return nil, err
 		}
 		f := t.handOff(&d.Delivery, &whole)
 		id, err := insertDelivery(t, &f.Delivery, d.local)

@@ -10,6 +10,7 @@ type batch struct {
 	clock    func() time.Time
 	handoff  *handoff
 	inflight *inflight
+	known    *known
 	changes  map[int64]*changes // by account
 }
 

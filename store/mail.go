@@ -145,7 +145,7 @@ func (db *DB) Deposit(ctx context.Context, d *routing.Deposit, tasks ...int64) e
 // deposit puts mail into the mailbox it is meant for, or, where the account has none of
 // that name, into INBOX.
 func deposit(t *tx, d *routing.Deposit, c content) error {
-	account, err := accountID(t, d.Account)
+	account, err := t.account(d.Account)
 	if err != nil {
 		return err
 	}

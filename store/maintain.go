@@ -38,7 +38,7 @@ func (w *writer) notice(seen int64) {
 		return
 	}
 	w.seen = seen
-	w.inflight.forget()
+	w.forget()
 	w.db.directory.forget()
 	w.db.horizon.forget()
 	w.db.hub.signalAll()

@@ -78,7 +78,7 @@ func (w *writer) followClock() error {
 		return fmt.Errorf("follow the clock: %w", w.undo(err))
 	}
 	w.db.commits.Add(1)
-	w.inflight.forget()
+	w.forget()
 	if !w.erased.IsZero() {
 		w.erased = w.erased.Add(w.set)
 	}

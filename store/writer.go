@@ -87,6 +87,7 @@ type writer struct {
 
 	seen     int64 // PRAGMA data_version
 	inflight inflight
+	known    known
 	mover    mover
 	pace     pace
 	set      time.Duration // by which the clock was set, and what waits was not yet
@@ -135,7 +136,7 @@ func (w *writer) serveAll(first *request) error {
 	if err != nil {
 		return w.refuse(first, err)
 	}
-	b := &batch{clock: w.db.now, handoff: &w.db.handoff, inflight: &w.inflight, changes: make(map[int64]*changes)}
+	b := &batch{clock: w.db.now, handoff: &w.db.handoff, inflight: &w.inflight, known: &w.known, changes: make(map[int64]*changes)}
 	now := truncate(w.db.now())
 	requests := make([]*request, 0, maxBatch)
 	for r := first; r != nil; r = w.next(len(requests)) {
@@ -208,10 +209,14 @@ func (w *writer) serve(b *batch, r *request, now time.Time) (spoiled bool, err e
 	r.effects = effects{}
 	if r.err = r.do(t); r.err == nil {
 		r.effects = t.effects
+		if t.accounts {
+			*b.known = known{}
+		}
 		return false, nil
 	}
 	b.handoff.takeBack(t.jobs)
 	b.inflight.forget()
+	*b.known = known{}
 	// After some errors SQLite has rolled back everything by itself.
 	if beyondTrust(r.err) || !w.inTransaction() {
 		return false, r.err
@@ -280,7 +285,13 @@ func (w *writer) undone(requests []*request) {
 		w.db.handoff.takeBack(r.effects.jobs)
 		r.effects = effects{}
 	}
+	w.forget()
+}
+
+// forget forgets what was remembered of the database.
+func (w *writer) forget() {
 	w.inflight.forget()
+	w.known = known{}
 }
 
 // refuse answers first, and all who wait behind it: each would only wait as long for the
@@ -303,7 +314,7 @@ func (w *writer) refuse(first *request, err error) error {
 func (w *writer) follow(e effects) {
 	if e.accounts {
 		w.db.directory.forget()
-		w.inflight.forget()
+		w.forget()
 	}
 	for _, key := range e.certs {
 		w.db.directory.forgetCerts(key)

@@ -47,7 +47,7 @@ bench: ## beside Postfix, in about eight minutes, then the benchmarks of every p
 torture: ## kill -9, faults, the order of writes and of events, at length: prints what it counted
 	$(GO) test ./bench -count=1 -v -timeout 6h -args -long
 	$(GO) test ./routing -count=1 -v -timeout 6h -run 'ExactlyOnce|Privacy' -rapid.checks=100000
-	$(GO) test ./dsn -count=1 -v -run 'Mangled|Golden' -args -long
+	$(GO) test ./dsn -count=1 -v -run 'Mangled|Golden|FalseFailures' -args -long
 
 # OpenPGP.js reads what RFC 9580 brought, which no program in Debian does yet; without npm it is left out.
 interop: ## every OpenPGP program with every kind of key, and with 25 MB

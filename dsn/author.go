@@ -146,7 +146,7 @@ func (d *document) challenges() bool {
 			return true
 		}
 	}
-	if d.daemon() {
+	if d.daemon() && (d.report || d.returned != "" || hasReply(d.words)) {
 		return false
 	}
 	if contains(d.lower[:min(len(d.lower), 4*maxExcerpt)], challengeWords) {

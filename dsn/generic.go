@@ -19,7 +19,7 @@ func readGeneric(d *document) (Report, bool) {
 		return d.tell(KindDelayed, named), true
 	case contains(d.lower, successWords):
 		return Report{}, false
-	case d.fails() || d.daemon() && d.hasSubject(failureSubjects):
+	case d.fails() || d.daemon() && d.hasSubject(failureSubjects) && d.returnsSomething():
 		return d.tell(KindFailed, named), true
 	}
 	return Report{}, false
@@ -31,10 +31,22 @@ func (d *document) titledDelay() bool {
 	return d.hasSubject(delaySubjects) && !d.hasSubject(failureSubjects) || beginsWith(d.title, delaySubjects)
 }
 
-// fails reports whether the words of a bounce, or a code in them, say that it is over.
+// fails reports whether the words of a bounce, or a code in them, say that it is over. A
+// subject that they quote says nothing.
 func (d *document) fails() bool {
-	s, code, _ := d.told()
-	return contains(d.lower, failureWords) || s.Class == 5 || code/100 == 5 || d.means().Class == 5
+	if d.returnsSomething() {
+		s, code, _ := d.told()
+		return s.Class == 5 || code/100 == 5 || contains(d.lower, failureWords) || d.means().Class == 5
+	}
+	own := d.unquoted()
+	return hasReply(own) || contains(own, failureWords)
+}
+
+// returnsSomething reports whether the message has what bounces have besides words: what
+// they return, or whom it is about.
+func (d *document) returnsSomething() bool {
+	return d.report || d.returned != "" || d.header.Has("X-Failed-Recipients") || anyMailbox.MatchString(d.words) ||
+		d.find("message/rfc822", "text/rfc822-headers", "message/global", "message/rfc822-headers", "text/rfc822", "message/global-headers") != nil
 }
 
 // bounces reports whether the message is a bounce by who wrote it and what it is

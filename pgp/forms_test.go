@@ -319,3 +319,32 @@ func TestAnotherForm(t *testing.T) {
 		}
 	}
 }
+
+// TestDamageIsNotConverted: what was changed on the disk is not made whole by being
+// encrypted anew, whatever the form it was in.
+func TestDamageIsNotConverted(t *testing.T) {
+	for _, from := range forms {
+		session, err := from.newSession(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fresh, err := gcm256.newSession(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := from.encrypt(session, rand.Reader, [][]byte{[]byte("what is inside")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := convert(data, from, session, gcm256, fresh, rand.Reader); err != nil {
+			t.Fatal(err)
+		}
+		for i := range data {
+			bad := bytes.Clone(data)
+			bad[i] ^= 0x10
+			if got, err := convert(bad, from, session, gcm256, fresh, rand.Reader); err == nil {
+				t.Errorf("version %d, octet %d of %d changed: converted to %d octets", from.version, i, len(data), len(got))
+			}
+		}
+	}
+}

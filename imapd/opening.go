@@ -196,6 +196,15 @@ func (st *stream) openMails(uids []uint32, each func(k int, raw []byte, content 
 	return nil
 }
 
+// lack is why a digest will not do.
+type lack int
+
+const (
+	missing  lack = iota // there is none
+	outdated             // it is of another version, or does not open
+	headless             // the header is asked for, and too large to be in it
+)
+
 // openDigests fills in messages with the digests of an ordinary mailbox, and returns
 // those that had to be made.
 func (st *stream) openDigests(lines []int, uids []uint32, messages []*opened) (made []routing.Mail, err error) {
@@ -204,7 +213,7 @@ func (st *stream) openDigests(lines []int, uids []uint32, messages []*opened) (m
 	if err != nil {
 		return nil, err
 	}
-	absent := make(map[int]bool) // indices of uids, and whether there is a digest without header
+	absent := make(map[int]lack) // by index of uids
 	k := 0
 	for i := range digests {
 		for uids[k] != digests[i].UID {
@@ -212,7 +221,14 @@ func (st *stream) openDigests(lines []int, uids []uint32, messages []*opened) (m
 		}
 		d, ok := s.openDigest(digests[i].Sealed)
 		if !ok || st.header && d.header == nil {
-			absent[k] = ok
+			switch {
+			case ok:
+				absent[k] = headless
+			case len(digests[i].Sealed) > 0:
+				absent[k] = outdated
+			default:
+				absent[k] = missing
+			}
 			continue
 		}
 		messages[k] = &opened{uid: uids[k], digest: &d}
@@ -224,7 +240,7 @@ func (st *stream) openDigests(lines []int, uids []uint32, messages []*opened) (m
 }
 
 // makeDigests fills in messages with what is absent, and returns the digests to be kept.
-func (st *stream) makeDigests(lines []int, uids []uint32, messages []*opened, absent map[int]bool) (made []routing.Mail, err error) {
+func (st *stream) makeDigests(lines []int, uids []uint32, messages []*opened, absent map[int]lack) (made []routing.Mail, err error) {
 	for all := slices.Sorted(maps.Keys(absent)); len(all) > 0; {
 		some := make([]int, len(all))
 		for j, k := range all {
@@ -238,8 +254,10 @@ func (st *stream) makeDigests(lines []int, uids []uint32, messages []*opened, ab
 		}
 		kept := st.missing.Add(int32(len(these))) <= keepMost
 		err := st.openMails(wanted, func(j int, raw []byte, content int64) error {
-			d := newDigest(raw, kept || st.structure)
-			if kept && !absent[these[j]] {
+			why := absent[these[j]]
+			keep := why == outdated || why == missing && kept // Attend does not see what is outdated
+			d := newDigest(raw, keep || st.structure)
+			if keep {
 				sealed, err := st.session.sealDigest(&d)
 				if err != nil {
 					return err

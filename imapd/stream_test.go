@@ -235,3 +235,37 @@ func TestStalledFetch(t *testing.T) {
 		t.Errorf("%d readings are under way", n)
 	}
 }
+
+// TestKeepMost: a FETCH keeps the first thousands of the digests that it has to make, and
+// all that were outdated, and answers for every message.
+func TestKeepMost(t *testing.T) {
+	h := newHouse(t, true, nil)
+	box := h.fake.named("alice", inbox)
+	sealed := mustWrap(t, h.fake, "alice", "Subject: x\r\n\r\nx\r\n")
+	const n = keepMost + 2*digestBatch
+	for range n {
+		h.fake.store(box, routing.Deposit{Sealed: sealed, Size: 17})
+	}
+	old, err := h.fake.Wrap(routing.SealedDigest+"alice", []byte{digestVersion - 1, 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	box.msgs[n-1].digest = old
+	c := h.login("alice", "secret")
+	c.ok("SELECT INBOX")
+	if got := c.ok("FETCH 1:* ENVELOPE"); len(got) != n || !strings.HasSuffix(got[n-1], `(ENVELOPE (NIL "x" NIL NIL NIL NIL NIL NIL NIL NIL))`) {
+		t.Fatalf("%d answers, the last of them %q", len(got), got[len(got)-1])
+	}
+	c.ok("NOOP")
+	h.fake.mu.Lock()
+	defer h.fake.mu.Unlock()
+	kept := 0
+	for i := range box.msgs[:n-1] {
+		if box.msgs[i].digest != nil {
+			kept++
+		}
+	}
+	if kept > keepMost || bytes.Equal(box.msgs[n-1].digest, old) {
+		t.Errorf("%d digests were kept, and the outdated one is replaced: %v", kept, !bytes.Equal(box.msgs[n-1].digest, old))
+	}
+}

@@ -118,7 +118,7 @@ func TestKill(t *testing.T) {
 		kills = 3
 	}
 	var accepted, applied []string
-	for range kills {
+	for n := range kills {
 		cmd := child(t, "busy", dir)
 		out, err := cmd.StdoutPipe()
 		if err != nil {
@@ -127,7 +127,12 @@ func TestKill(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.AfterFunc(time.Duration(100+rand.IntN(200))*time.Millisecond, func() { _ = cmd.Process.Kill() })
+		kill := sync.OnceFunc(func() {
+			time.AfterFunc(time.Duration(100+rand.IntN(200))*time.Millisecond, func() { _ = cmd.Process.Kill() })
+		})
+		if n%2 == 1 {
+			kill() // while it starts, on a slow machine
+		}
 		lines := bufio.NewScanner(out)
 		for lines.Scan() {
 			word, rest, _ := strings.Cut(lines.Text(), " ")
@@ -136,6 +141,7 @@ func TestKill(t *testing.T) {
 				accepted = append(accepted, rest)
 			case "APPLIED":
 				applied = append(applied, rest)
+				kill()
 			default:
 				t.Errorf("the child says %q", lines.Text())
 			}
@@ -146,7 +152,7 @@ func TestKill(t *testing.T) {
 		checkAfterCrash(t, dir, accepted, applied)
 	}
 	t.Logf("%d kills, %d messages and %d outcomes were on disk", kills, len(accepted), len(applied))
-	if len(accepted) < kills || len(applied) == 0 {
+	if len(accepted) < kills/2 || len(applied) < kills/2 {
 		t.Error("too little was done for this to say anything")
 	}
 }

@@ -317,18 +317,28 @@ func TestWatch(t *testing.T) {
 		alice, stopAlice := r.Watch("alice")
 		ops, stopOps := r.Watch("ops")
 		defer stopOps()
-		r.accept(r.letter([]string{"bob@ok.test"}))
-		select {
-		case <-alice:
-		case <-time.After(250 * time.Millisecond):
-			t.Error("no signal for the sender")
+		// SQLite may tell of another process's commit where there was none, and then everyone
+		// is woken: not every time.
+		disturbed := true
+		for tries := 0; disturbed && tries < 5; tries++ {
+			for len(ops) > 0 {
+				<-ops
+			}
+			r.accept(r.letter([]string{"bob@ok.test"}))
+			select {
+			case <-alice:
+			case <-time.After(5 * time.Second):
+				t.Fatal("no signal for the sender")
+			}
+			disturbed = len(ops) > 0
 		}
-		select {
-		case <-ops:
-			t.Error("a signal for who is not concerned")
-		default:
+		if disturbed {
+			t.Error("signals for who is not concerned")
 		}
 		stopAlice()
+		for len(alice) > 0 {
+			<-alice
+		}
 		r.accept(r.letter([]string{"ops@home.test"}))
 		select {
 		case <-alice:
@@ -337,7 +347,7 @@ func TestWatch(t *testing.T) {
 		}
 		select {
 		case <-ops:
-		case <-time.After(250 * time.Millisecond):
+		case <-time.After(5 * time.Second):
 			t.Error("no signal for the recipient")
 		}
 		if err := r.SetFlags(t.Context(), r.mailbox("ops", "Status/Incoming/Open"), []uint32{1}, routing.FlagChange{Flags: routing.FlagFlagged}); err != nil {
@@ -345,7 +355,7 @@ func TestWatch(t *testing.T) {
 		}
 		select {
 		case <-ops:
-		case <-time.After(250 * time.Millisecond):
+		case <-time.After(5 * time.Second):
 			t.Error("no signal for a change of flags")
 		}
 	})
@@ -365,7 +375,7 @@ func TestWatchOtherProcess(t *testing.T) {
 		for _, c := range []<-chan struct{}{changed, r.Ready()} {
 			select {
 			case <-c:
-			case <-time.After(time.Second):
+			case <-time.After(10 * time.Second):
 				t.Error("no signal for another's commit")
 			}
 		}

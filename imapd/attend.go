@@ -19,9 +19,11 @@ const (
 	attendAfter = 2 * time.Second
 	// attendBatch is how many messages are attended to at once.
 	attendBatch = 128
-	// attendRests is how long Attend rests after a batch, in times of what that took: it
-	// takes a fifth of one processor at most.
-	attendRests = 4
+	// entryRests and mailRests are how long Attend rests after a batch, in times of what
+	// that took: it takes a fifth of one processor at most for entries, of which there are
+	// always more, and half of one for what is left of before.
+	entryRests = 4
+	mailRests  = 1
 )
 
 // attended is an account that has, or had, a session.
@@ -100,8 +102,7 @@ func (s *Server) Attend(ctx context.Context) {
 		}
 		next := attendAfter
 		for name, a := range s.behind() {
-			begun := s.now()
-			more, err := s.attendTo(ctx, name, a)
+			more, rest, err := s.attendTo(ctx, name, a)
 			switch {
 			case ctx.Err() != nil:
 				return
@@ -110,7 +111,7 @@ func (s *Server) Attend(ctx context.Context) {
 			case more:
 				next = 0
 			}
-			if !sleep(ctx, attendRests*s.now().Sub(begun)) {
+			if !sleep(ctx, rest) {
 				return
 			}
 		}
@@ -131,11 +132,11 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 // attendTo does one batch in each mailbox of an account, and reports whether there is more
-// to be done now.
-func (s *Server) attendTo(ctx context.Context, account string, a *attended) (more bool, err error) {
+// to be done, after a rest.
+func (s *Server) attendTo(ctx context.Context, account string, a *attended) (more bool, rest time.Duration, err error) {
 	boxes, err := s.Mailboxes.Mailboxes(ctx, account)
 	if err != nil {
-		return false, err
+		return false, 0, err
 	}
 	later := false
 	for _, m := range boxes {
@@ -150,7 +151,12 @@ func (s *Server) attendTo(ctx context.Context, account string, a *attended) (mor
 		}
 		if b.done < b.ready {
 			if b.done, err = s.attendBatch(ctx, m, b.done, b.ready); err != nil {
-				return false, err
+				return false, 0, err
+			}
+			if took := s.now().Sub(now); m.Status == routing.FolderNone {
+				rest += mailRests * took
+			} else {
+				rest += entryRests * took
 			}
 		}
 		more, later = more || b.done < b.ready, later || b.done < last
@@ -158,7 +164,7 @@ func (s *Server) attendTo(ctx context.Context, account string, a *attended) (mor
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a.behind = more || later
-	return more, nil
+	return more, rest, nil
 }
 
 // attendBatch makes what is missing of the next messages of a mailbox, and returns up to

@@ -177,7 +177,7 @@ func TestAttend(t *testing.T) {
 	f.show("alice", f.sentEntry(1, "bob@ok.test"))
 	round := func() (more bool) {
 		for name, a := range s.behind() {
-			again, err := s.attendTo(context.Background(), name, a)
+			again, _, err := s.attendTo(context.Background(), name, a)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -351,6 +351,11 @@ func (x *exchange) finish(err error) (trouble routing.Outcome) {
 	if cause := x.cause.Load(); cause != nil && errors.As(*cause, &said) {
 		err = said
 	}
+	if x.behind && errors.As(err, new(*malformedError)) {
+		// Its answers are out of step. That of the content before may be yet to come, as with
+		// Postfix's smtp-sink, which answers later commands while it delays one.
+		x.deaf.Store(true)
+	}
 	answered := errors.As(err, &said) && said.code == 421
 	if x.sent && !answered && !errors.As(err, new(*malformedError)) {
 		x.phase = phaseDot

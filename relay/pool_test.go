@@ -254,6 +254,46 @@ func TestDeaf(t *testing.T) {
 	})
 }
 
+// TestOutOfStep has a server that answers what came behind content before the content,
+// as Postfix's smtp-sink does where it is to delay one answer. That is noticed with the
+// first answer that cannot be one to the command, and none is sent right behind content
+// there any more.
+func TestOutOfStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hello := []string{"S: 220 mx.test", "C: EHLO gw.test", "S: 250-mx.test", "S: 250 PIPELINING"}
+		slow := append(slices.Clone(toDATA[:len(toDATA)-1]), "wait 1s", "S: 250 2.0.0 ok")
+		w := newWorld(t)
+		w.scripts["192.0.2.1:25"] = []*mailtest.Script{
+			script(t, slices.Concat(hello, toDATA[:len(toDATA)-1], []string{"C: RSET", "C: MAIL *", "C: RCPT *", "C: DATA",
+				"S: 250 2.0.0 ok", "S: 250 2.1.0 ok", "S: 250 2.1.5 ok", "S: 354 go", "stall"})...),
+			script(t, slices.Concat(hello, slow, slow, []string{"C: QUIT"})...),
+			script(t, slices.Concat(hello, slow, []string{"C: QUIT"})...),
+		}
+		c := w.client()
+		stop := keep(t, c)
+		var both sync.WaitGroup
+		for _, to := range []string{"a@x.test", "b@x.test", "c@x.test", "d@x.test"} {
+			if to == "c@x.test" {
+				both.Wait() // neither of these waits behind the other
+			}
+			both.Go(func() {
+				if o := c.Send(t.Context(), parcel("s@gw.test", "x\r\n", to))[0]; o.Verdict != routing.Sent {
+					t.Errorf("%s: %s (%s)", to, summary(o), o.Text)
+				}
+			})
+			time.Sleep(500 * time.Millisecond)
+		}
+		both.Wait()
+		stop()
+		if err := w.wait(); err != nil {
+			t.Error(err)
+		}
+		if len(w.dialled) != 3 {
+			t.Errorf("dialled %q", w.dialled)
+		}
+	})
+}
+
 // TestKeptApart: a connection serves only those with the same server, TLS mode and
 // credentials, and no server found by MX is spoken to over one that was opened
 // because the configuration names its host.

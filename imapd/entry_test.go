@@ -171,6 +171,59 @@ func TestRenderIncoming(t *testing.T) {
 	}
 }
 
+// TestRenderIncomingOwn has an entry of the Incoming folders tell of its account's own
+// delivery alone: neither what happened to others, nor what did not count, nor what was
+// said, nor who acknowledged.
+func TestRenderIncomingOwn(t *testing.T) {
+	f := newFake(t)
+	for name, flags := range map[string]routing.Flags{"": 0, "acknowledged by another": routing.FlagAcknowledgedOther} {
+		x := f.newEntry(4, "ops@example.com").event(0, accepted).try(time.Second, taken)
+		x.alternate(9, "leak-alternate@x.test", routing.Acked, routing.OnFail)
+		x.Recipient.Address = address("leak-primary@x.test")
+		others := func(id int64, own routing.DeliveryID, fits bool, e routing.Event) {
+			x.Journey = append(x.Journey, routing.Record{ID: id, At: after(time.Hour), Delivery: own, Address: address("leak-alternate@x.test"), Fits: fits, Event: e})
+		}
+		others(900, 9, true, routing.Event{Kind: routing.EventStart})
+		others(901, 9, true, routing.Event{Kind: routing.EventReceipt})
+		others(902, 4, false, routing.Event{Kind: routing.EventExpire})
+		got := string(Render(x.incoming(routing.FolderOpen, flags), view(t, view1+"Bcc: leak-hidden@x.test\r\n"), nil))
+		for _, no := range []string{"leak", "its turn came", "its time ran out", "  read"} {
+			if strings.Contains(strings.ToLower(strings.ReplaceAll(got, "=\r\n", "")), no) {
+				t.Errorf("%s: tells %q:\n%s", name, no, got)
+			}
+		}
+		x.event(2*time.Hour, routing.Event{Kind: routing.EventBounced, Attempt: 1, By: "remote", Outcome: routing.Outcome{Verdict: routing.Refused, Status: status("5.2.2"), Text: "leak-reply"}})
+		got = string(Render(x.incoming(routing.FolderOpen, flags), view(t, view1), nil))
+		if strings.Contains(got, "leak") || !strings.Contains(got, "it came back") {
+			t.Errorf("%s: a bounce is told as\n%s", name, got)
+		}
+	}
+}
+
+// What came and did not count is shown as that; and a status of another class than the
+// state's is not given for it.
+func TestRenderWhatDoesNotCount(t *testing.T) {
+	f := newFake(t)
+	x := f.newEntry(4, "bob@ok.test").event(0, accepted).try(time.Second, nobody)
+	x.event(time.Minute, routing.Event{Kind: routing.EventConfirmed, Attempt: 1, By: "remote", Outcome: routing.Outcome{Status: status("2.0.0")}})
+	x.Delivery.Last.Status = status("2.0.0")
+	got := string(Render(x.sender(), view(t, view1), nil))
+	for _, want := range []string{"(this changed nothing)</td>", "Status: 5.0.0\r\n"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("lacks %q:\n%s", want, got)
+		}
+	}
+}
+
+// The fields of a Bcc are in no entry, whoever reads it.
+func TestRenderBcc(t *testing.T) {
+	f := newFake(t)
+	got := string(Render(f.sentEntry(4, "bob@ok.test"), view(t, view1+"Bcc: leak-hidden@x.test\r\n"), nil))
+	if strings.Contains(got, "leak") {
+		t.Errorf("a Bcc is shown:\n%s", got)
+	}
+}
+
 // TestRenderHostile has remote servers, senders and people write what they like
 // (T3, T11), and as much of it (maxEntry).
 func TestRenderHostile(t *testing.T) {

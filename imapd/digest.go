@@ -26,7 +26,7 @@ func (d *digest) octets() int {
 const (
 	// digestVersion changes with what a digest holds or how it is made: an older one is
 	// made anew.
-	digestVersion = 2
+	digestVersion = 3
 	// maxDigestHeader is how large a header may be to be kept twice.
 	maxDigestHeader = 16 << 10
 )

@@ -82,10 +82,7 @@ func appendAddresses(b []byte, list []imap.Address) []byte {
 		return append(b, "NIL"...)
 	}
 	b = append(b, '(')
-	for i := range list {
-		if i > 0 {
-			b = append(b, ' ')
-		}
+	for i := range list { // RFC 3501 section 9, env-to: with nothing between them
 		b = appendWords(append(b, '('), list[i].Name)
 		b = appendNString(append(b, " NIL "...), list[i].Mailbox)
 		b = appendNString(append(b, ' '), list[i].Host)

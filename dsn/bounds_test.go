@@ -100,7 +100,7 @@ func TestPartBehindTheRest(t *testing.T) {
 	status := func(boundary, code string) string {
 		return "--" + boundary + "\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; x.test\r\n\r\nFinal-Recipient: rfc822; a@b.test\r\nAction: failed\r\nStatus: " + code + "\r\n\r\n--" + boundary + "--\r\n"
 	}
-	for _, size := range []int{0, maxLook, 50 << 20} {
+	for _, size := range []int{0, maxLook, 3 * maxLook} {
 		body := strings.Repeat("x\r\n", size/3)
 		if got := Parse([]byte(head + body + status("b", "5.2.2"))); got.Overall().Status.String() != "5.2.2" {
 			t.Errorf("behind %d bytes: %s %s", size, got.Kind, got.Overall().Status)

@@ -46,6 +46,9 @@ func (g *gateway) reply(t *testing.T, local, from, raw string) error {
 // What no person wrote never acknowledges, to whatever token it comes.
 func TestAutomaticAnswersNeverAcknowledge(t *testing.T) {
 	answers := map[string]string{
+		"in French":     "From: x@ok.test\nSubject: Absence : Re: S\nIn-Reply-To: <a@gw.test>\n\n.\n",
+		"in Polish":     "From: x@ok.test\nSubject: Nieobecność: S\nIn-Reply-To: <a@gw.test>\n\n.\n",
+		"in Japanese":   "From: x@ok.test\nSubject: 不在通知: S\nIn-Reply-To: <a@gw.test>\n\n.\n",
 		"vacation":      "From: x@ok.test\nAuto-Submitted: auto-replied\nSubject: away\n\nI am away.\n",
 		"auto-response": "From: x@ok.test\nX-Auto-Response-Suppress: All\nAuto-Submitted: auto-generated\nSubject: Re: S\n\nTicket 7.\n",
 		"receipt": "From: x@ok.test\nContent-Type: multipart/report; report-type=disposition-notification; boundary=b\n\n--b\nContent-Type: message/disposition-notification\n\n" +

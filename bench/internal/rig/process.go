@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -154,11 +155,22 @@ func greeted(addr string) error {
 	return err
 }
 
+// The ports that FreePorts chooses from: below those that a kernel gives to connections
+// (from 32768 on with Linux), which could take one while a server is down that is to come
+// back to it.
+const (
+	lowestPort  = 15000
+	highestPort = 32000
+)
+
 // FreePorts returns loopback addresses where nobody listened a moment ago.
 func FreePorts(n int) ([]string, error) {
 	var addrs []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for tries := 0; len(addrs) < n; tries++ {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", lowestPort+rand.IntN(highestPort-lowestPort)))
+		if err != nil && tries < 100 {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

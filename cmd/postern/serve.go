@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -42,6 +43,10 @@ func (a *app) serve(ctx context.Context) error {
 	g, err := openGateway(ctx, c, new(clock), log, func(records []routing.Record) { logEvents(log, records) })
 	if err != nil {
 		return err
+	}
+	if turned, err := g.dir.clock(); err == nil && turned.ahead.Load() > 0 {
+		log.Warn("the clock of this directory was turned by postern local, and is not used here: what waits is due later than it should be",
+			"by", time.Duration(turned.ahead.Load()).String())
 	}
 	if err := g.listen(ctx); err != nil {
 		return closing(err, g)

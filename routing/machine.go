@@ -189,6 +189,16 @@ func deferred(d Delivery, now time.Time) Delivery {
 	return wait(d, due, now)
 }
 
+// PatienceEnds is when d has been tried long enough, if it goes on failing as it last
+// did; the zero time where its step has not begun.
+func (d *Delivery) PatienceEnds() time.Time {
+	if d.Started.IsZero() {
+		return time.Time{}
+	}
+	f, _ := Classify(d.Last)
+	return d.Started.Add(patience(*d, f))
+}
+
 // patience is how long after its start d is tried again on the transient failure f.
 func patience(d Delivery, f Failure) time.Duration {
 	actions, found := d.Terms.Responses.For(f)

@@ -428,3 +428,18 @@ func TestNoticesThatWereOvertaken(t *testing.T) {
 		})
 	}
 }
+
+// TestWillRetryUntil: a notice of delay tells when the tries end, by what the sender said
+// of that failure.
+func TestWillRetryUntil(t *testing.T) {
+	for after, responses := range map[time.Duration]Responses{
+		4 * time.Hour:  nil,
+		24 * time.Hour: {{[]Class{ClassTransient}, []Action{{Do: DoRetry, For: 24 * time.Hour}}}},
+	} {
+		terms := &Terms{Patience: 4 * time.Hour, Responses: responses}
+		g := group(&Task{Kind: ToldDelayed, Delivery: Delivery{State: Queued, Started: t0, Terms: terms, Last: Outcome{Verdict: Deferred, Code: 451}}})
+		if want := t0.Add(after); !g.WillRetryUntil.Equal(want) {
+			t.Errorf("%v: retried until %v, not %v", responses, g.WillRetryUntil, want)
+		}
+	}
+}

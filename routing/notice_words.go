@@ -51,7 +51,7 @@ func group(t *Task) dsn.Group {
 		g.Diagnostic, g.RemoteMTA = diagnostic(d.Last), remoteName(d.Last.Remote)
 	}
 	if g.Action == "delayed" && d.State != Held {
-		g.WillRetryUntil = d.Started.Add(d.Terms.Patience)
+		g.WillRetryUntil = d.PatienceEnds()
 	}
 	switch gaveUp := d.Last.Verdict == Deferred || d.Last.Verdict == Unknown; {
 	case g.Action == "failed" && (d.Failure == ClassExpired || g.Status.IsZero() && gaveUp):
@@ -180,8 +180,11 @@ func (r *Runner) words(tasks []*Task) string {
 		whose = "A message from " + first.Message.Sender.String()
 	}
 	fmt.Fprintf(&b, "%s of %s\n", whose, r.when(first.Message.Accepted))
-	for _, t := range tasks {
-		fmt.Fprintf(&b, "\nto %s\n%s.\n", subject(t), fateWords(t))
+	for i, t := range tasks {
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		fmt.Fprintf(&b, "to %s\n%s.\n", subject(t), fateWords(t))
 		last := &t.Delivery.Last
 		if text := clean(last.Text); text != "" && t.Kind != ToldDelivered && !secret(t) {
 			from := "The reason"
@@ -191,7 +194,7 @@ func (r *Runner) words(tasks []*Task) string {
 			fmt.Fprintf(&b, "\n%s:\n    %s\n", from, text)
 		}
 		if t.Kind != ToldOther && len(t.Chain) > 1 {
-			b.WriteString("\nWhere it went:\n")
+			b.WriteString("\nHow its addresses stand:\n")
 			for i := range t.Chain {
 				d := &t.Chain[i]
 				fmt.Fprintf(&b, "    %-10s %s\n", d.State, d.Address)

@@ -60,6 +60,17 @@ func controlFields() []controlField {
 	}
 }
 
+// errNoSuchField names the fields there are, short enough for an SMTP reply.
+func errNoSuchField() error {
+	var names []string
+	for _, row := range controlFields() {
+		if !row.repeat || row.name == "Postern-Alternate" { // the others are what we write ourselves
+			names = append(names, strings.TrimPrefix(row.name, "Postern-"))
+		}
+	}
+	return fmt.Errorf("there is no such field; after Postern- comes one of %s", strings.Join(names, ", "))
+}
+
 func isControl(name string) bool {
 	return len(name) >= len(controlPrefix) && strings.EqualFold(name[:len(controlPrefix)], controlPrefix)
 }
@@ -93,7 +104,7 @@ func (p *parser) readControl() {
 		row, known := vocabulary[name]
 		switch {
 		case !known:
-			p.bad(shownName(f.Name), errors.New("there is no such field; see the documentation for those there are"))
+			p.bad(shownName(f.Name), errNoSuchField())
 		case count[name] > 1 && !row.repeat:
 			if count[name] < math.MaxInt { // once for all of them
 				count[name] = math.MaxInt

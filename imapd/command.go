@@ -41,8 +41,8 @@ func orderFor(from, to routing.Folder) order {
 		}
 		return order{refusal: "Only what is held, failed or expired can be tried again"}
 	}
-	return order{refusal: "What comes to " + to.String() + " comes there by itself; moves go to " +
-		"Status/Cancelled (recall), Status/Held (hold), Status/Queued (try now) and Status/Incoming/Settled (acknowledge)"}
+	return order{refusal: "Nothing can be moved to " + to.String() + "; move to Status/Cancelled to recall, to Status/Held to hold, " +
+		"to Status/Queued to try now, to Status/Incoming/Settled to acknowledge"}
 }
 
 // misfit says why a command does not fit the state a delivery is in.

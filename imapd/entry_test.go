@@ -187,7 +187,7 @@ func TestRenderIncomingOwn(t *testing.T) {
 		others(901, 9, true, routing.Event{Kind: routing.EventReceipt})
 		others(902, 4, false, routing.Event{Kind: routing.EventExpire})
 		got := string(Render(x.incoming(routing.FolderOpen, flags), view(t, view1+"Bcc: leak-hidden@x.test\r\n"), nil))
-		for _, no := range []string{"leak", "its turn came", "its time ran out", "  read"} {
+		for _, no := range []string{"leak", "as an alternate", "its time ran out", "  read"} {
 			if strings.Contains(strings.ToLower(strings.ReplaceAll(got, "=\r\n", "")), no) {
 				t.Errorf("%s: tells %q:\n%s", name, no, got)
 			}
@@ -271,18 +271,56 @@ func TestRenderHostile(t *testing.T) {
 // TestRepeats: what is said again and again is said once.
 func TestRepeats(t *testing.T) {
 	tb := newTable(newClock(start, nil))
-	for i := range 4 {
-		tb.add(start.Add(time.Duration(i)*time.Minute), "put off")
+	add := func(after time.Duration, d routing.DeliveryID, kind routing.EventKind, what string) {
+		tb.add(&routing.Record{At: start.Add(after), Delivery: d, Event: routing.Event{Kind: kind}}, what)
 	}
-	tb.add(start.Add(time.Hour), "sent")
-	tb.add(start.Add(2*time.Hour), "put off")
-	tb.add(start.Add(26*time.Hour), "put off")
+	for i := range 4 {
+		add(time.Duration(i)*time.Minute, 1, routing.EventAttempt, "put off")
+	}
+	add(time.Hour, 2, routing.EventAttempt, "another: sent")
+	add(2*time.Hour, 1, routing.EventAttempt, "put off")
+	add(2*time.Hour, 1, routing.EventTold, "told")
+	add(26*time.Hour, 1, routing.EventAttempt, "put off")
+	add(27*time.Hour, 1, routing.EventRelease, "released")
+	add(28*time.Hour, 1, routing.EventAttempt, "put off")
+	add(29*time.Hour, 1, routing.EventAttempt, "put off")
 	var got []string
 	for _, r := range tb.cut() {
 		got = append(got, r.day+r.time+" "+r.what)
 	}
-	want := []string{"14:01:02 put off (3 times more, last at 14:04:02)", "15:01:02 sent", "16:01:02 put off (once more at Wed 25 Nov 16:01)"}
+	want := []string{"14:01:02 put off (5 more times, last at Wed 25 Nov 16:01)", "15:01:02 another: sent", "16:01:02 told",
+		"Wed 25 Nov 202617:01:02 released", "18:01:02 put off (again at 19:01:02)"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
+	}
+}
+
+// TestGivenUp: when the tries end is what the sender's own answer to the failure says,
+// and when there is none, the patience of the priority.
+func TestGivenUp(t *testing.T) {
+	for text, responses := range map[string]routing.Responses{
+		"If it cannot be sent by 19:01, it has failed.":            nil,
+		"If it cannot be sent by Wed 25 Nov 15:01, it has failed.": {{Classes: []routing.Class{"transient"}, Actions: []routing.Action{{Do: routing.DoRetry, For: 24 * time.Hour}}}},
+	} {
+		x := newFake(t).newEntry(1, "bob@ok.test")
+		x.Recipient.Terms.Responses = responses
+		e := x.event(0, accepted).try(time.Second, greylist).sender()
+		if next := senderNext(&e, newClock(start, time.FixedZone("CET", 3600))); !slices.Contains(next, text) {
+			t.Errorf("got %q, not %q", next, text)
+		}
+	}
+}
+
+// TestStandingChanges: what is said of another delivery of the chain stays true when that
+// moves on, for the entry is not written anew.
+func TestStandingChanges(t *testing.T) {
+	for state, want := range map[routing.State]string{
+		routing.Queued: "Its alternate dora@ok.test has taken over, which has an entry of its own.",
+		routing.Failed: "Its alternate dora@ok.test has taken over: not delivered, no reason was given.",
+	} {
+		e := newFake(t).newEntry(3, "carol@bounce.test").alternate(9, "dora@ok.test", state, routing.OnFail).event(0, accepted).try(time.Second, nobody).sender()
+		if got := senderNext(&e, newClock(start, nil)); !slices.Equal(got, []string{want}) {
+			t.Errorf("%s: got %q, not %q", state, got, want)
+		}
 	}
 }

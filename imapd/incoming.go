@@ -18,7 +18,7 @@ func composeIncoming(e *routing.Entry, view message.Header, c clock) *report {
 	t := newTable(c)
 	for i := range e.Journey {
 		if rec := &e.Journey[i]; rec.Delivery == e.Delivery.ID && rec.Fits {
-			t.add(rec.At, ownWords(rec))
+			t.add(rec, ownWords(rec))
 		}
 	}
 	r.rows = t.cut()
@@ -28,7 +28,7 @@ func composeIncoming(e *routing.Entry, view message.Header, c clock) *report {
 	case e.Folder == routing.FolderSettled:
 		r.next = []string{"Nobody needs to do anything more."}
 		if e.Delivery.State.Final() || e.Delivery.Closed {
-			r.do = []string{"To take it off the view, delete this."}
+			r.do = []string{"To clear it from view, delete this."}
 		}
 	case acked:
 		r.next = []string{"It settles when nobody else has to act."}
@@ -38,10 +38,10 @@ func composeIncoming(e *routing.Entry, view message.Header, c clock) *report {
 		}
 		r.do = []string{"To acknowledge it, move this to Status/Incoming/Settled, or answer the message."}
 	default:
-		r.next = []string{"It comes to INBOX when it has arrived."}
+		r.next = []string{"It will be in your INBOX when it arrives."}
 	}
 	if e.Delivery.Step > 0 {
-		r.facts = append(r.facts, "You are an alternate for this message: whom it was for first could not be reached in time.")
+		r.facts = append(r.facts, "This came to you as an alternate: the first recipient could not be reached in time.")
 	}
 	r.facts = append(r.facts,
 		fmt.Sprintf("Submitted %s, priority %s.", c.on(e.Message.Accepted), e.Message.Priority),
@@ -80,7 +80,7 @@ func ownWords(r *routing.Record) string {
 	case routing.EventAccepted:
 		return "submitted"
 	case routing.EventStart:
-		return "its turn came"
+		return "passed on to you as an alternate"
 	case routing.EventAttempt:
 		switch r.Outcome.Verdict {
 		case routing.Sent:

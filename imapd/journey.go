@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -13,29 +14,44 @@ type table struct {
 	clock clock
 	day   string
 	rows  []row
+	tried map[routing.DeliveryID]int // by delivery: 1 + the row of its last try
 }
 
-func newTable(c clock) *table { return &table{clock: c, day: c.dayOf(c.sent)} }
+func newTable(c clock) *table {
+	return &table{clock: c, day: c.dayOf(c.sent), tried: make(map[routing.DeliveryID]int)}
+}
 
-// add adds a row, unless there is nothing to say.
-func (t *table) add(at time.Time, what string) {
+// add adds a row about rec, unless there is nothing to say. A try that ended as the one
+// of that delivery before it did is counted there, whatever others did in between.
+func (t *table) add(rec *routing.Record, what string) {
 	if what == "" {
 		return
 	}
-	r := row{time: at.In(t.clock.loc).Format("15:04:05"), what: clip(what)}
-	day := t.clock.dayOf(at)
-	if n := len(t.rows); n > 0 && t.rows[n-1].what == r.what {
-		last := &t.rows[n-1]
-		if last.again++; day != t.day {
-			r.time = t.clock.on(at)
+	day := t.clock.dayOf(rec.At)
+	r := row{time: rec.At.In(t.clock.loc).Format("15:04:05"), what: clip(what), on: day}
+	again := len(t.rows) // 1 + the row that says the same
+	if n := t.tried[rec.Delivery]; n > 0 && rec.Kind == routing.EventAttempt {
+		again = n
+	}
+	if again > 0 && t.rows[again-1].what == r.what {
+		first := &t.rows[again-1]
+		if first.again++; day != first.on {
+			r.time = t.clock.on(rec.At)
 		}
-		last.until = r.time
+		first.until = r.time
 		return
 	}
 	if day != t.day {
 		t.day, r.day = day, day
 	}
 	t.rows = append(t.rows, r)
+	switch rec.Kind {
+	case routing.EventAttempt:
+		t.tried[rec.Delivery] = len(t.rows)
+	case routing.EventTold, routing.EventLeaseLost: // between two tries
+	default:
+		delete(t.tried, rec.Delivery) // a person or a report came between: the next try is told anew
+	}
 }
 
 // cut returns the rows; of many, the first and the last.
@@ -44,9 +60,9 @@ func (t *table) cut() []row {
 		switch r := &t.rows[i]; r.again {
 		case 0:
 		case 1:
-			r.what += fmt.Sprintf(" (once more at %s)", r.until)
+			r.what += fmt.Sprintf(" (again at %s)", r.until)
 		default:
-			r.what += fmt.Sprintf(" (%d times more, last at %s)", r.again, r.until)
+			r.what += fmt.Sprintf(" (%d more times, last at %s)", r.again, r.until)
 		}
 	}
 	n := len(t.rows)
@@ -80,7 +96,7 @@ func senderRows(e *routing.Entry, c clock) []row {
 		if what != "" && !own {
 			what = show(r.Address.String()) + ": " + what
 		}
-		t.add(r.At, what)
+		t.add(r, what)
 	}
 	return t.cut()
 }
@@ -89,9 +105,9 @@ func senderRows(e *routing.Entry, c clock) []row {
 func words(r *routing.Record, last bool) string {
 	switch r.Kind {
 	case routing.EventAccepted:
-		return "accepted"
+		return "accepted here"
 	case routing.EventStart:
-		return "its turn came"
+		return "took over as alternate"
 	case routing.EventClaim:
 		if last {
 			return fmt.Sprintf("try %d began", r.Attempt)
@@ -108,7 +124,7 @@ func words(r *routing.Record, last bool) string {
 	case routing.EventConfirmed:
 		return "a report says that it was delivered"
 	case routing.EventPassedOn:
-		return "a report says that it was passed on; more will not be heard"
+		return "a report says that it was passed on; nothing more will be heard of it"
 	case routing.EventReceipt:
 		return "read"
 	case routing.EventAcknowledged:
@@ -125,7 +141,7 @@ func words(r *routing.Record, last bool) string {
 		return "not needed any more"
 	case routing.EventClose:
 		if r.From == routing.Relayed {
-			return "no report came; none is waited for any longer"
+			return "no report came, and none is expected any more"
 		}
 		return ""
 	case routing.EventTold:
@@ -160,7 +176,7 @@ func attemptWords(r *routing.Record) string {
 	if o.Code == 0 && o.Remote == "" {
 		return said("no server could be reached", reply)
 	}
-	return said(host+" put it off", reply)
+	return said(host+" asked to try again later", reply)
 }
 
 // hostOf is the name of a remote host, without address and port.
@@ -171,6 +187,9 @@ func hostOf(remote string) string {
 	}
 	if name = show(name); name == "" {
 		return "the next server"
+	}
+	if _, err := netip.ParseAddr(name); err == nil {
+		return "the server at " + name
 	}
 	return name
 }
@@ -246,7 +265,7 @@ func (c clock) since(t time.Time, what string) string {
 	if d := t.Sub(c.sent); d >= time.Second {
 		return duration(d) + " after it was " + what
 	}
-	return "at once"
+	return "within a second"
 }
 
 // zone names the zone as it was when the message was sent.

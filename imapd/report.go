@@ -45,6 +45,7 @@ func moodOf(s routing.State) mood {
 // row is one line of the journey.
 type row struct {
 	day   string // set where another day begins
+	on    string // the day it happened
 	time  string
 	what  string
 	again int    // how often the same followed
@@ -214,7 +215,7 @@ func senderNext(e *routing.Entry, c clock) []string {
 			next = append(next, fmt.Sprintf("It is tried again %s.", c.at(d.Due)))
 		}
 		if end := givenUp(e); !end.IsZero() {
-			next = append(next, fmt.Sprintf("If no try succeeds, it is given up %s.", c.at(end)))
+			next = append(next, fmt.Sprintf("If it cannot be sent %s, it has failed.", c.by(end)))
 		}
 	case routing.Held:
 		if d.Failure == routing.ClassNoKey {
@@ -233,10 +234,12 @@ func senderNext(e *routing.Entry, c clock) []string {
 	next = append(next, chainNext(e, c)...)
 	if len(next) == 0 {
 		switch {
+		case d.State.Left() && e.Recipient.Goal.Met(d.State):
+			next = append(next, "Nothing more has to happen: it is done.")
 		case d.State.Final():
 			next = append(next, "Nothing more happens by itself.")
 		case d.Closed:
-			next = append(next, "No report is waited for any longer.")
+			next = append(next, "Nothing more: no further report is expected.")
 		}
 	}
 	return next
@@ -249,12 +252,9 @@ var goalWords = map[routing.Goal]string{
 
 // givenUp is when the tries of a queued delivery end.
 func givenUp(e *routing.Entry) time.Time {
-	d, t := &e.Delivery, e.Recipient.Terms
-	var end time.Time
-	if t.Patience > 0 && !d.Started.IsZero() {
-		end = d.Started.Add(t.Patience)
-	}
-	if x := t.Expires; !x.IsZero() && (end.IsZero() || x.Before(end)) && (d.Started.IsZero() || d.Started.Before(x)) {
+	d := &e.Delivery
+	end := d.PatienceEnds()
+	if x := e.Recipient.Terms.Expires; !x.IsZero() && (end.IsZero() || x.Before(end)) && (d.Started.IsZero() || d.Started.Before(x)) {
 		end = x
 	}
 	return end
@@ -283,9 +283,9 @@ func chainNext(e *routing.Entry, c clock) []string {
 			standing[o.Step] = append(standing[o.Step], to)
 		case o.State == routing.Standby, o.State == routing.Unused:
 		case o.Step > d.Step:
-			lines = append(lines, clip(fmt.Sprintf("Its alternate %s has taken over: %s.", to, stateWord(o))))
+			lines = append(lines, clip("Its alternate "+to+" has taken over"+sinceThen(o)))
 		case o.Step < d.Step:
-			lines = append(lines, clip(fmt.Sprintf("It stands in for %s: %s.", to, stateWord(o))))
+			lines = append(lines, clip("It stands in for "+to+sinceThen(o)))
 		default:
 			lines = append(lines, clip(fmt.Sprintf("Beside it, %s: %s.", to, stateWord(o))))
 		}
@@ -306,7 +306,7 @@ func condition(e *routing.Entry, step int, c clock) string {
 	s := e.Recipient.Chain[step]
 	subject := "If it "
 	if step > e.Delivery.Step+1 {
-		subject = "If the alternate before "
+		subject = "If that one "
 	}
 	var when []string
 	for _, t := range s.On {
@@ -332,6 +332,15 @@ func condition(e *routing.Entry, step int, c clock) string {
 var triggerWords = map[routing.Trigger]string{
 	routing.OnFail: "fails", routing.OnUnsent: "is not sent", routing.OnUndelivered: "is not delivered",
 	routing.OnUnread: "is not read", routing.OnUnacked: "is not acknowledged",
+}
+
+// sinceThen adds how another delivery stands. The entry is not written anew when that
+// changes, so one that is about to move is said to have an entry of its own.
+func sinceThen(o *routing.Delivery) string {
+	if o.State == routing.Queued && o.Attempts == 0 || o.State == routing.Sending {
+		return ", which has an entry of its own."
+	}
+	return ": " + stateWord(o) + "."
 }
 
 // stateWord is the state of another delivery, in a few words.
@@ -379,8 +388,8 @@ func senderDo(e *routing.Entry, c clock) []string {
 		hold    = "To hold it, move this to Status/Held."
 		release = "To send it now, move this to Status/Queued."
 		look    = "To look for a key again, move this to Status/Queued."
-		again   = "To try once more, move this to Status/Queued"
-		dismiss = "To take it off the view, delete this."
+		again   = "To try once more, move this to Status/Queued "
+		dismiss = "To clear it from view, delete this."
 	)
 	switch s := e.Delivery.State; {
 	case s == routing.Queued:
@@ -393,7 +402,7 @@ func senderDo(e *routing.Entry, c clock) []string {
 		return []string{release, recall}
 	case s == routing.Failed, s == routing.Expired:
 		// What was closed is not shown anew (docs/decisions/0003).
-		return []string{again + ", at most until " + c.on(e.Delivery.Since.Add(e.Recipient.Terms.Window)) + ".", dismiss}
+		return []string{again + c.by(e.Delivery.Since.Add(e.Recipient.Terms.Window)) + ".", dismiss}
 	case s.Final() || e.Delivery.Closed:
 		return []string{dismiss}
 	}

@@ -51,7 +51,7 @@ func (f *Faults) Error() string {
 func LoadConfig(file string) (*Config, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("read the configuration: %w", err)
+		return nil, fmt.Errorf("read the configuration: %w; name it with --config, or a data directory with --data", err)
 	}
 	return parseConfig(file, text)
 }

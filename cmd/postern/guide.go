@@ -99,7 +99,7 @@ Mail program
   SMTP       127.0.0.1, port {{.Port "submissions"}} with TLS, or {{.Port "submission"}} with STARTTLS
   The certificate is self-signed: {{.Dir}}/tls/cert.pem
 
-Try it, in another terminal
+Try it, in another terminal and in this directory (with swaks, curl, gpg and nc)
   # An urgent message to a host that will bounce it, with an alternate:
   swaks --server 127.0.0.1:{{.Port "submission"}} -tls -a PLAIN -au alice -ap {{.Password "alice"}} \
     -f alice@postern.test -t x@bounce.test --h-Subject 'The boiler' --body 'It is hot.' \

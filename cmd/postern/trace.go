@@ -169,7 +169,7 @@ func standing(d *routing.Delivery, now time.Time, zone *time.Location) string {
 }
 
 func (a *app) queueCommand() *cobra.Command {
-	c := &cobra.Command{Use: "queue", Short: "Show what waits"}
+	c := &cobra.Command{Use: "queue", Short: "Show what waits", Args: cobra.NoArgs}
 	var asJSON, all bool
 	var account string
 	var states []string
@@ -199,6 +199,7 @@ func (a *app) queueCommand() *cobra.Command {
 			return a.withStore(cmd.Context(), func(o *opened) error { return a.listQueue(cmd.Context(), o, filter, asJSON) })
 		},
 	}
+	c.RunE = list.RunE // as mailq does
 	list.Flags().BoolVar(&asJSON, "json", false, "print it for programs")
 	list.Flags().BoolVar(&all, "all", false, "all that is open, reports that are waited for included")
 	list.Flags().StringVar(&account, "account", "", "only what this account has sent")

@@ -61,6 +61,15 @@ func (g *guide) Password(name string) string {
 	return fmt.Sprintf(`"$(cat %s)"`, quoteShell(g.dir.path(passwordFile(name))))
 }
 
+// Kept says where the password of an account is that was there before.
+func (g *guide) Kept(name string) string {
+	file := g.dir.path(passwordFile(name))
+	if _, err := os.Stat(file); err == nil {
+		return "password in " + file
+	}
+	return "password: " + g.command + " account passwd " + name + " --data " + string(g.dir)
+}
+
 // Fresh reports whether accounts were made in this run.
 func (g *guide) Fresh() bool {
 	for _, a := range g.accounts {
@@ -89,9 +98,9 @@ func passwordFile(account string) string { return filepath.Join("world", account
 var guideText = template.Must(template.New("guide").Parse(`Postern is running on this machine, with a small world behind it.
 State, keys and the world's mail are in {{.Dir}}.
 
-Accounts{{if .Fresh}} (the passwords are shown this once){{end}}
+Accounts{{if .Fresh}} (the passwords are shown this once, and kept in {{.Dir}}/world){{end}}
 {{- range .Accounts}}
-  {{printf "%-6s %-20s" .Name .Address}} {{if .Password}}{{.Password}}{{else}}password: {{$.Command}} account passwd {{.Name}} --data {{$.Dir}}{{end}}   {{.Role}}
+  {{printf "%-6s %-20s" .Name .Address}} {{if .Password}}{{.Password}}{{else}}{{$.Kept .Name}}{{end}}   {{.Role}}
 {{- end}}
 
 Mail program

@@ -35,6 +35,7 @@ func (r *report) plain() string {
 			wrap(&b, bullet, strings.Repeat(" ", len(bullet)), line)
 		}
 	}
+	section("Where else it went:", r.other, "  ")
 	section("What happens next:", r.next, "  ")
 	section("What you can do:", r.do, "- ")
 	section("", r.facts, "")
@@ -84,6 +85,7 @@ func (r *report) html() string {
 		}
 		b.WriteString("</ul>\r\n")
 	}
+	list("Where else it went", r.other)
 	list("What happens next", r.next)
 	list("What you can do", r.do)
 	b.WriteString("<p style=\"color:#777;font-size:.85em\">\r\n")

@@ -14,6 +14,7 @@ type report struct {
 	mood  mood
 	lead  string   // the one line that says it all
 	rows  []row    // the journey
+	other []string // where else in its chain it went
 	next  []string // what happens next, and when
 	do    []string // what can be done about it
 	facts []string
@@ -69,6 +70,7 @@ func compose(e *routing.Entry, view message.Header, loc *time.Location) *report 
 		mood:  moodOf(e.Delivery.State),
 		lead:  senderLead(e, c),
 		rows:  senderRows(e, c),
+		other: elsewhere(e),
 		next:  senderNext(e, c),
 		do:    senderDo(e, c),
 		facts: senderFacts(e, c),
@@ -237,7 +239,7 @@ func senderNext(e *routing.Entry, c clock) []string {
 		case d.State.Left() && e.Recipient.Goal.Met(d.State):
 			next = append(next, "Nothing more has to happen: it is done.")
 		case d.State.Final():
-			next = append(next, "Nothing more happens by itself.")
+			next = append(next, "Nothing more happens to this copy by itself.")
 		case d.Closed:
 			next = append(next, "Nothing more: no further report is expected.")
 		}
@@ -267,11 +269,10 @@ func expiry(e *routing.Entry, c clock) string {
 	return ""
 }
 
-// chainNext says how the chain stands, and what is still to come of it.
-func chainNext(e *routing.Entry, c clock) []string {
+// elsewhere says how the rest of the chain stands that has begun.
+func elsewhere(e *routing.Entry) []string {
 	var lines []string
 	d := &e.Delivery
-	standing := make(map[int][]string) // by step: those that stand by
 	for i := range e.Others {
 		o := &e.Others[i]
 		if len(lines) == maxLines {
@@ -279,8 +280,6 @@ func chainNext(e *routing.Entry, c clock) []string {
 		}
 		to := show(o.Address.String())
 		switch {
-		case o.State == routing.Standby && o.Step > d.Step:
-			standing[o.Step] = append(standing[o.Step], to)
 		case o.State == routing.Standby, o.State == routing.Unused:
 		case o.Step > d.Step:
 			lines = append(lines, clip("Its alternate "+to+" has taken over"+sinceThen(o)))
@@ -290,9 +289,22 @@ func chainNext(e *routing.Entry, c clock) []string {
 			lines = append(lines, clip(fmt.Sprintf("Beside it, %s: %s.", to, stateWord(o))))
 		}
 	}
+	return lines
+}
+
+// chainNext says what is still to come of the chain.
+func chainNext(e *routing.Entry, c clock) []string {
+	d := &e.Delivery
 	if d.State == routing.Cancelled {
-		return lines
+		return nil
 	}
+	standing := make(map[int][]string) // by step: those that stand by
+	for i := range e.Others {
+		if o := &e.Others[i]; o.State == routing.Standby && o.Step > d.Step {
+			standing[o.Step] = append(standing[o.Step], show(o.Address.String()))
+		}
+	}
+	var lines []string
 	for step := d.Step + 1; step < len(e.Recipient.Chain) && len(lines) < maxLines; step++ {
 		if who := standing[step]; len(who) > 0 {
 			lines = append(lines, clip(fmt.Sprintf("%s, it goes to %s.", condition(e, step, c), listOf(who))))
@@ -338,7 +350,7 @@ var triggerWords = map[routing.Trigger]string{
 // changes, so one that is about to move is said to have an entry of its own.
 func sinceThen(o *routing.Delivery) string {
 	if o.State == routing.Queued && o.Attempts == 0 || o.State == routing.Sending {
-		return ", which has an entry of its own."
+		return "; see the entry for that address."
 	}
 	return ": " + stateWord(o) + "."
 }

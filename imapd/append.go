@@ -128,6 +128,8 @@ func (s *session) Copy(set imap.NumSet, name string) (*imap.CopyData, error) {
 		return nil, err
 	}
 	switch {
+	case sel.isStatus() && dest.Status != routing.FolderNone && vanished(set, lines):
+		return nil, errChanged
 	case sel.isStatus() && dest.Status != routing.FolderNone:
 		return nil, s.fail("copy", s.beginMoves(sel, lines, dest.Status))
 	case dest.Status != routing.FolderNone:
@@ -165,6 +167,8 @@ func (s *session) Move(w *imapserver.MoveWriter, set imap.NumSet, name string) e
 	}
 	var data *imap.CopyData
 	switch {
+	case sel.isStatus() && dest.Status != routing.FolderNone && vanished(set, lines):
+		err = errChanged
 	case sel.isStatus() && dest.Status != routing.FolderNone:
 		err = s.command(sel, lines, dest.Status)
 	case dest.Status != routing.FolderNone:

@@ -98,6 +98,17 @@ type action struct {
 	kind     routing.EventKind
 }
 
+// errChanged refuses a command about what is another entry by now.
+var errChanged = no(imap.ResponseCodeNonExistent, "It has just changed: look where it is now")
+
+// vanished reports whether a command names messages by UIDs that are all gone. RFC 9051
+// section 6.4.9 lets such a COPY succeed without doing anything; but who recalls a message
+// while a try that fails makes another entry of it would take it for recalled.
+func vanished(set imap.NumSet, lines []int) bool {
+	_, byUID := set.(imap.UIDSet)
+	return byUID && len(lines) == 0 && !set.Dynamic() && !imap.IsSearchRes(set)
+}
+
 // plan checks a command on all of the lines: all are carried out, or none.
 func (s *session) plan(sel *selection, lines []int, to routing.Folder) ([]action, error) {
 	var actions []action
@@ -117,7 +128,7 @@ func (s *session) plan(sel *selection, lines []int, to routing.Folder) ([]action
 		actions = append(actions, action{line: i, delivery: e.Delivery.ID, kind: kind})
 	}
 	if len(actions) == 0 && len(lines) > 0 {
-		return nil, no(imap.ResponseCodeNonExistent, "It has just changed: look where it is now")
+		return nil, errChanged
 	}
 	return actions, nil
 }

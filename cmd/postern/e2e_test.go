@@ -474,8 +474,8 @@ func (l *localRun) testRestart(t *testing.T) {
 	before := l.count("alice", "Status/Failed")
 	l.stop()
 	again := startLocal(t, l.dir)
-	if out := again.out.String(); strings.Contains(out, again.password("alice")) || !strings.Contains(out, "account passwd alice") {
-		t.Errorf("the second start shows passwords, or not how to change them:\n%s", out)
+	if out := again.out.String(); strings.Contains(out, again.password("alice")) || !strings.Contains(out, "password in "+again.path("world/alice.password")) {
+		t.Errorf("the second start shows passwords, or not where they are:\n%s", out)
 	}
 	if after := again.count("alice", "Status/Failed"); after != before {
 		t.Errorf("%d in Status/Failed after the restart, %d before", after, before)

@@ -142,6 +142,9 @@ func (x *explainer) recipient(r *Recipient) {
 
 func (x *explainer) patience(t *Terms) string {
 	text := "it has failed when still deferred after " + FormatDuration(t.Patience)
+	if t.Responses.Retry() {
+		text += ", or as the responses below say"
+	}
 	if t.Warn > 0 {
 		text += ", and the sender is told after " + FormatDuration(t.Warn)
 	}

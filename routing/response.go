@@ -39,6 +39,13 @@ type Response struct {
 // entries stand before the configuration's.
 type Responses []Response
 
+// Retry reports whether some class has patience of its own.
+func (rs Responses) Retry() bool {
+	return slices.ContainsFunc(rs, func(r Response) bool {
+		return slices.ContainsFunc(r.Actions, func(a Action) bool { return a.Do == DoRetry })
+	})
+}
+
 // For returns the actions for f: those of the most specific class that matches it,
 // and among equally specific ones those that stand first.
 func (rs Responses) For(f Failure) ([]Action, bool) {

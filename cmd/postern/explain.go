@@ -215,7 +215,11 @@ func printRecipient(w io.Writer, r *routing.Recipient, p *routing.Policy, cfg *r
 	}
 	tw.Flush()
 	t := r.Terms
-	fmt.Fprintf(w, "  tries      %s, for %s at most\n", t.Retry, routing.FormatDuration(t.Patience))
+	unless := ""
+	if t.Responses.Retry() {
+		unless = ", or as said below for a failure"
+	}
+	fmt.Fprintf(w, "  tries      %s, for %s at most%s\n", t.Retry, routing.FormatDuration(t.Patience), unless)
 	if t.Warn > 0 {
 		fmt.Fprintf(w, "  warning    after %s\n", routing.FormatDuration(t.Warn))
 	}

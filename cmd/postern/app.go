@@ -62,7 +62,24 @@ was not understood.`,
 		}
 	}
 	root.AddCommand(a.versionCommand())
+	showUse(root)
 	return root
+}
+
+// showUse has a command and those below it say how they are written when their arguments
+// do not fit.
+func showUse(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if check(c, args) == nil {
+				return nil
+			}
+			return fmt.Errorf("write it so: %s", c.UseLine())
+		}
+	}
+	for _, below := range c.Commands() {
+		showUse(below)
+	}
 }
 
 // configPath is where the configuration is.

@@ -126,7 +126,6 @@ func (g *gateway) listen(ctx context.Context) error {
 func (g *gateway) run(ctx context.Context, setup func(context.Context) error) error {
 	defer keepHeadroom()()
 	keepWithin()
-	useProcessors()
 	// The store outlives everyone who writes to it.
 	storing, stopStore := context.WithCancel(context.WithoutCancel(ctx))
 	stored := make(chan error, 1)

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -160,37 +159,17 @@ func listQueue(g *rig.Gateway) {
 // when the file is back, it is sent.
 func TestMissingBody(t *testing.T) {
 	t.Parallel()
-	var open atomic.Bool
-	var came atomic.Int64
-	hop := startSink(t, &traffic.Sink{
-		Fault: func(string) traffic.Fault {
-			if open.Load() {
-				return traffic.None
-			}
-			return traffic.DeferRcpt
-		},
-		Got: func(traffic.Copy) { came.Add(1) },
-	})
-	g := newGateway(t, hop, retryAtOnce)
-	startGateway(t, g)
-	if reply := submitContent(g, recipient(0), traffic.Content(rig.Sender, 200<<10)); !strings.HasPrefix(reply, "250") {
-		t.Fatal(reply)
-	}
-	stopGateway(t, g)
-	files, err := filepath.Glob(filepath.Join(g.Data(), "bodies", "*", "*"))
-	if err != nil || len(files) != 1 {
-		t.Fatalf("%v, %v", files, err)
-	}
-	away := filepath.Join(g.Dir, "away")
-	if err := os.Rename(files[0], away); err != nil {
+	w := newStored(t)
+	away := filepath.Join(w.g.Dir, "away")
+	if err := os.Rename(w.file, away); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Mkdir(files[0], 0o700); err != nil { // to be read with an error
+	if err := os.Mkdir(w.file, 0o700); err != nil { // to be read with an error
 		t.Fatal(err)
 	}
-	open.Store(true)
-	startGateway(t, g)
-	db := openFile(t, g.Data())
+	w.open.Store(true)
+	startGateway(t, w.g)
+	db := openFile(t, w.g.Data())
 	defer db.Close()
 	state := func() (s string) {
 		if err := db.QueryRow("SELECT state FROM deliveries").Scan(&s); err != nil {
@@ -200,26 +179,26 @@ func TestMissingBody(t *testing.T) {
 	}
 	time.Sleep(1500 * time.Millisecond)
 	before := state()
-	if came.Load() > 0 || before == "failed" || before == "expired" || before == "relayed" {
-		t.Errorf("%s, %d copies came\n%s", before, came.Load(), g.Output())
+	if w.came.Load() > 0 || before == "failed" || before == "expired" || before == "relayed" {
+		t.Errorf("%s, %d copies came\n%s", before, w.came.Load(), w.g.Output())
 	}
-	if err := os.Remove(files[0]); err != nil {
+	if err := os.Remove(w.file); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Rename(away, files[0]); err != nil {
+	if err := os.Rename(away, w.file); err != nil {
 		t.Fatal(err)
 	}
 	if before == "held" {
-		if err := g.Command(t.Context(), "release", "1"); err != nil {
+		if err := w.g.Command(t.Context(), "release", "1"); err != nil {
 			t.Log(err)
 		}
 	}
-	for end := time.Now().Add(15 * time.Second); came.Load() == 0 && time.Now().Before(end); {
+	for end := time.Now().Add(15 * time.Second); w.came.Load() == 0 && time.Now().Before(end); {
 		time.Sleep(50 * time.Millisecond)
 	}
-	if came.Load() != 1 {
-		t.Errorf("%d copies came after the file was back; it is %s\n%s", came.Load(), state(), g.Output())
+	if w.came.Load() != 1 {
+		t.Errorf("%d copies came after the file was back; it is %s\n%s", w.came.Load(), state(), w.g.Output())
 	}
-	t.Log(before, fmt.Sprint(came.Load()))
-	stopGateway(t, g)
+	t.Log(before, fmt.Sprint(w.came.Load()))
+	stopGateway(t, w.g)
 }

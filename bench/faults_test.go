@@ -331,53 +331,67 @@ func TestLostLog(t *testing.T) {
 	stopGateway(t, g)
 }
 
-// TestFlippedBody (H9): content that the disk has changed goes to nobody. It is held, and
-// the log says why.
-func TestFlippedBody(t *testing.T) {
-	t.Parallel()
-	var open atomic.Bool
-	var came atomic.Int64
+// stored is a gateway that was stopped while a message waited whose content is in a file.
+type stored struct {
+	g    *rig.Gateway
+	file string
+	open atomic.Bool  // the next hop takes mail
+	came atomic.Int64 // copies there
+}
+
+func newStored(t *testing.T) *stored {
+	t.Helper()
+	w := new(stored)
 	hop := startSink(t, &traffic.Sink{
 		Fault: func(string) traffic.Fault {
-			if open.Load() {
+			if w.open.Load() {
 				return traffic.None
 			}
 			return traffic.DeferRcpt
 		},
-		Got: func(traffic.Copy) { came.Add(1) },
+		Got: func(traffic.Copy) { w.came.Add(1) },
 	})
-	g := newGateway(t, hop, retryAtOnce)
-	startGateway(t, g)
-	if reply := submitContent(g, recipient(0), traffic.Content(rig.Sender, 200<<10)); !strings.HasPrefix(reply, "250") {
+	w.g = newGateway(t, hop, retryAtOnce)
+	startGateway(t, w.g)
+	if reply := submitContent(w.g, recipient(0), traffic.Content(rig.Sender, 200<<10)); !strings.HasPrefix(reply, "250") {
 		t.Fatal(reply)
 	}
-	stopGateway(t, g)
-	files, err := filepath.Glob(filepath.Join(g.Data(), "bodies", "*", "*"))
+	stopGateway(t, w.g)
+	files, err := filepath.Glob(filepath.Join(w.g.Data(), "bodies", "*", "*"))
 	if err != nil || len(files) != 1 {
 		t.Fatalf("%v, %v", files, err)
 	}
-	text, err := os.ReadFile(files[0])
+	w.file = files[0]
+	return w
+}
+
+// TestFlippedBody (H9): content that the disk has changed goes to nobody. It is held, and
+// the log says why.
+func TestFlippedBody(t *testing.T) {
+	t.Parallel()
+	w := newStored(t)
+	text, err := os.ReadFile(w.file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(files[0], flip(text, len(text)/2), 0o600); err != nil {
+	if err := os.WriteFile(w.file, flip(text, len(text)/2), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	open.Store(true)
-	startGateway(t, g)
-	db := openFile(t, g.Data())
+	w.open.Store(true)
+	startGateway(t, w.g)
+	db := openFile(t, w.g.Data())
 	defer db.Close()
 	held := func() bool { return number(t, db, "SELECT count(*) FROM deliveries WHERE state = 'held'") == 1 }
 	for end := time.Now().Add(20 * time.Second); !held() && time.Now().Before(end); {
 		time.Sleep(20 * time.Millisecond)
 	}
-	if !held() || came.Load() > 0 {
-		t.Errorf("held: %v, copies that came: %d", held(), came.Load())
+	if !held() || w.came.Load() > 0 {
+		t.Errorf("held: %v, copies that came: %d", held(), w.came.Load())
 	}
-	if !strings.Contains(g.Output(), "checksum is wrong") {
-		t.Errorf("the log says %s", g.Output())
+	if !strings.Contains(w.g.Output(), "checksum is wrong") {
+		t.Errorf("the log says %s", w.g.Output())
 	}
-	stopGateway(t, g)
+	stopGateway(t, w.g)
 }
 
 func flip(b []byte, at int) []byte {

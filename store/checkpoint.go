@@ -36,7 +36,7 @@ func newMover() mover { return mover{orders: make(chan struct{}, 1), done: make(
 func (m *mover) run(db *DB) {
 	var pool *sql.DB
 	for range m.orders {
-		err := error(nil)
+		var err error
 		if pool == nil {
 			pool, err = openWriter(filepath.Join(db.dir, databaseName), defaultBusyTimeout)
 		}

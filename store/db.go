@@ -174,7 +174,7 @@ func (db *DB) open(ctx context.Context, o Options) error {
 
 // openWriter opens the one connection that writes. The driver's own default for the
 // write-ahead log is synchronous=NORMAL, with which a commit may be undone by a power
-// failure after it was answered. Checkpoints are driven by the writer (maintain), not by
+// failure after it was answered. Checkpoints are driven by the writer (shorten), not by
 // SQLite, which ignores their errors.
 func openWriter(file string, busy time.Duration) (*sql.DB, error) {
 	rw, err := sql.Open("sqlite3", dsn(file, url.Values{

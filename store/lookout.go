@@ -10,9 +10,8 @@ import (
 const lookoutEvery = 10 * time.Millisecond
 
 // lookOut notices the commits of other processes for those who watch, until ctx ends. The
-// writer does so before each of its transactions and between them, but it may be moving
-// the write-ahead log into the database at the time, which takes as long as the disk
-// does. To look costs some ten microseconds.
+// writer does so before each of its transactions and between them, but it may be waiting for
+// the disk at the time. To look costs some ten microseconds.
 func (db *DB) lookOut(ctx context.Context) {
 	conn, err := db.read.Conn(ctx)
 	if err != nil {
@@ -43,7 +42,7 @@ func (db *DB) lookOut(ctx context.Context) {
 		case err != nil:
 			db.log.Warn("look for commits of other processes", "err", explain(err))
 		case found == elsewhere:
-			db.hub.signalAll()
+			db.othersCommitted()
 		case found == unclear:
 			signal(db.asked) // the writer knows its own commits from others'
 		}

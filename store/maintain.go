@@ -39,9 +39,14 @@ func (w *writer) notice(seen int64) {
 	}
 	w.seen = seen
 	w.forget()
-	w.db.directory.forget()
-	w.db.horizon.forget()
-	w.db.hub.signalAll()
+	w.db.othersCommitted()
+}
+
+// othersCommitted has all that is remembered read again, and all who wait look.
+func (db *DB) othersCommitted() {
+	db.directory.forget()
+	db.horizon.forget()
+	db.hub.signalAll()
 }
 
 // tolerate lets pass what will be better next time.

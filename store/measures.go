@@ -31,7 +31,7 @@ func (db *DB) KeepMeasures(ctx context.Context, m routing.Mailbox, measures []ro
 		return nil
 	}
 	err := db.write(ctx, func(t *tx) error {
-		account, err := accountID(t, m.Account)
+		account, err := t.account(m.Account)
 		if err != nil {
 			return err
 		}

@@ -210,13 +210,12 @@ func (w *writer) serve(b *batch, r *request, now time.Time) (spoiled bool, err e
 	if r.err = r.do(t); r.err == nil {
 		r.effects = t.effects
 		if t.accounts {
-			*b.known = known{}
+			w.known = known{}
 		}
 		return false, nil
 	}
 	b.handoff.takeBack(t.jobs)
-	b.inflight.forget()
-	*b.known = known{}
+	w.forget()
 	// After some errors SQLite has rolled back everything by itself.
 	if beyondTrust(r.err) || !w.inTransaction() {
 		return false, r.err

@@ -96,12 +96,12 @@ func parseDigest(b []byte) (d digest, ok bool) {
 // Digest makes the digest of a message of an account, sealed, to be kept beside it.
 func (s *Server) Digest(account string, mail []byte) ([]byte, error) {
 	d := newDigest(mail, true)
-	return s.Vault.Wrap(routing.SealedDigest+account, d.marshal())
+	return s.sealDigest(account, &d)
 }
 
-// sealDigest seals the digest of a message of the account.
-func (s *session) sealDigest(d *digest) ([]byte, error) {
-	return s.server.Vault.Wrap(routing.SealedDigest+s.account, d.marshal())
+// sealDigest seals the digest of a message of an account.
+func (s *Server) sealDigest(account string, d *digest) ([]byte, error) {
+	return s.Vault.Wrap(routing.SealedDigest+account, d.marshal())
 }
 
 // openDigest is the reverse; false where the digest has to be made anew.

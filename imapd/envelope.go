@@ -1,11 +1,11 @@
 package imapd
 
 import (
-	"net/mail"
 	"strings"
-	"time"
 
 	"github.com/emersion/go-imap/v2"
+
+	"postern/routing"
 )
 
 // maxAddresses bounds the addresses shown of one field.
@@ -56,20 +56,11 @@ func readEnvelope(header []byte) *fieldsOf {
 func (e *fieldsOf) library() *imap.Envelope {
 	l := &imap.Envelope{Subject: e.subject.value, From: e.from, Sender: e.sender, ReplyTo: e.replyTo, To: e.to, Cc: e.cc, Bcc: e.bcc,
 		InReplyTo: messageIDs(e.inReplyTo.value)}
-	l.Date, _ = parseDate(e.date.value)
+	l.Date, _ = routing.ParseDate(e.date.value)
 	if ids := messageIDs(e.messageID.value); len(ids) > 0 {
 		l.MessageID = ids[0]
 	}
 	return l
-}
-
-// parseDate reads a Date (RFC 5322 section 3.3), the way it is written today first:
-// it takes long to fail at the others.
-func parseDate(value string) (time.Time, error) {
-	if t, err := time.Parse("Mon, 2 Jan 2006 15:04:05 -0700", value); err == nil {
-		return t, nil
-	}
-	return mail.ParseDate(value)
 }
 
 // messageIDs finds what stands between angle brackets.

@@ -258,7 +258,7 @@ func (st *stream) makeDigests(lines []int, uids []uint32, messages []*opened, ab
 			keep := why == outdated || why == missing && kept // Attend does not see what is outdated
 			d := newDigest(raw, keep || st.structure)
 			if keep {
-				sealed, err := st.session.sealDigest(&d)
+				sealed, err := st.session.server.sealDigest(st.session.account, &d)
 				if err != nil {
 					return err
 				}

@@ -238,7 +238,7 @@ func (q *query) matchesContent(c *candidate) (bool, error) {
 		return false, err
 	}
 	if !q.sentSince.IsZero() || !q.sentBefore.IsZero() {
-		sent, err := parseDate(fieldValue(c.message.head(), "Date"))
+		sent, err := routing.ParseDate(fieldValue(c.message.head(), "Date"))
 		if err != nil || !within(sent, q.sentSince, q.sentBefore) {
 			return false, nil
 		}

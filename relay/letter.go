@@ -124,12 +124,7 @@ func checkPath(a routing.Address) error {
 
 // isASCII reports whether s can be sent without SMTPUTF8.
 func isASCII(s string) bool {
-	for i := range len(s) {
-		if s[i] >= 0x80 {
-			return false
-		}
-	}
-	return true
+	return !hasEightBit([]byte(s))
 }
 
 // blockSize is how much content is read and written at a time.

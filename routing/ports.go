@@ -98,8 +98,7 @@ type Post interface {
 	// Deposit stores mail in one commit, by which the tasks are done; a task of 0 is
 	// none. ErrNotFound where one of them has gone: then nothing is stored.
 	Deposit(ctx context.Context, d *Deposit, tasks ...int64) error
-	// Mailbox returns the account that receives mail for a here, "" for none.
-	Mailbox(ctx context.Context, a Address) (account string, err error)
+	Mailboxes
 	// Forget removes a task without a notice: it turned out to have nobody to tell.
 	Forget(ctx context.Context, task int64) error
 }

@@ -132,13 +132,7 @@ func TestBrokenDisk(t *testing.T) {
 			if len(taken) == 400 && test.stops {
 				t.Error("nothing went wrong")
 			}
-			g.Wrap = nil
-			startGateway(t, g)
-			if reply := submitOne(t, g, 2<<10); !strings.HasPrefix(reply, "250") {
-				t.Errorf("after a restart: %s", reply)
-			}
-			stopGateway(t, g)
-			onFile(t, g, taken)
+			mended(t, g, taken)
 		})
 	}
 }

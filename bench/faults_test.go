@@ -95,6 +95,13 @@ func TestSyncFails(t *testing.T) {
 		t.Error("the gateway ended as if all was well")
 	}
 	t.Logf("%d messages were taken, then: %s", len(taken), refused)
+	mended(t, g, taken)
+}
+
+// mended starts a gateway without the faults that it was given, and looks for what it took
+// before: it takes mail again, and has all of that on file.
+func mended(t *testing.T, g *rig.Gateway, taken []string) {
+	t.Helper()
 	g.Wrap = nil
 	startGateway(t, g)
 	if reply := submitOne(t, g, 2<<10); !strings.HasPrefix(reply, "250") {

@@ -52,10 +52,8 @@ func (g *Gateway) Multiply(ctx context.Context, message string, n int) (err erro
 		return err
 	}
 	now := time.Now().UnixMilli()
-	for _, copying := range []struct {
-		table, from string
-		new         map[string]string // what differs from the original, by column
-	}{
+	// The order of the tables is such that what refers to the original finds it as it was.
+	for _, copying := range []copying{
 		{"messages", "messages t WHERE t.key = :key", map[string]string{"key": ":messages + i",
 			"id": "substr(t.id, 1, length(t.id) - 8) || printf('%08x', :messages + i)", "sequence": ":sequence + i",
 			"id_hash": "randomblob(length(t.id_hash))"}},
@@ -70,30 +68,7 @@ func (g *Gateway) Multiply(ctx context.Context, message string, n int) (err erro
 		{"entries", "entries t WHERE t.delivery = (SELECT d.id FROM deliveries d JOIN recipients r ON r.id = d.recipient WHERE r.message = :key)",
 			map[string]string{"uid": ":change + i", "delivery": ":deliveries + i", "event": ":events + i * :per"}},
 	} {
-		var columns, values []string
-		rows, err := tx.QueryContext(ctx, "SELECT name FROM pragma_table_info(?)", copying.table)
-		if err != nil {
-			return err
-		}
-		for rows.Next() {
-			var name string
-			if err := rows.Scan(&name); err != nil {
-				return errors.Join(err, rows.Close())
-			}
-			columns = append(columns, name)
-			if value, differs := copying.new[name]; differs {
-				values = append(values, value)
-			} else {
-				values = append(values, "t."+name)
-			}
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-			return err
-		}
-		// The order of the tables is such that what refers to the original finds it as it was.
-		statement := fmt.Sprintf("WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < :n) INSERT INTO %s (%s) SELECT %s FROM n, %s",
-			copying.table, strings.Join(columns, ", "), strings.Join(values, ", "), copying.from)
-		if _, err := tx.ExecContext(ctx, statement, sql.Named("n", n), sql.Named("key", key), sql.Named("messages", messages),
+		if err := copying.run(ctx, tx, sql.Named("n", n), sql.Named("key", key), sql.Named("messages", messages),
 			sql.Named("recipients", recipients), sql.Named("deliveries", deliveries), sql.Named("events", events), sql.Named("per", perDelivery),
 			sql.Named("sequence", sequence), sql.Named("change", change), sql.Named("now", now)); err != nil {
 			return fmt.Errorf("multiply %s: %w", copying.table, err)
@@ -103,4 +78,38 @@ func (g *Gateway) Multiply(ctx context.Context, message string, n int) (err erro
 		return err
 	}
 	return tx.Commit()
+}
+
+// copying is how the rows of a table that belong to one message are written again.
+type copying struct {
+	table, from string
+	new         map[string]string // what differs from the original, by column
+}
+
+// run writes them :n times; i counts them in what differs.
+func (c *copying) run(ctx context.Context, tx *sql.Tx, args ...any) error {
+	var columns, values []string
+	rows, err := tx.QueryContext(ctx, "SELECT name FROM pragma_table_info(?)", c.table)
+	if err != nil {
+		return err
+	}
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return errors.Join(err, rows.Close())
+		}
+		columns = append(columns, name)
+		if value, differs := c.new[name]; differs {
+			values = append(values, value)
+		} else {
+			values = append(values, "t."+name)
+		}
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return err
+	}
+	statement := fmt.Sprintf("WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < :n) INSERT INTO %s (%s) SELECT %s FROM n, %s",
+		c.table, strings.Join(columns, ", "), strings.Join(values, ", "), c.from)
+	_, err = tx.ExecContext(ctx, statement, args...)
+	return err
 }

@@ -159,11 +159,11 @@ func (s *Sealer) Sign(head, entity []byte, now time.Time) (mail []byte, err erro
 	if i := bareLineEnd(entity); i >= 0 {
 		return nil, fmt.Errorf("sign entity: a bare CR or LF at octet %d", i)
 	}
-	signature, sig, err := s.Signer.sign([][]byte{entity}, now, s.Rand)
+	signature, form, err := s.Signer.sign([][]byte{entity}, now, s.Rand)
 	if err != nil {
 		return nil, fmt.Errorf("sign entity: %w", err)
 	}
-	alg, err := micalg(sig.Hash)
+	alg, err := micalg(form.said.Hash)
 	if err != nil {
 		return nil, fmt.Errorf("sign entity: %w", err)
 	}
@@ -175,7 +175,7 @@ func (s *Sealer) Sign(head, entity []byte, now time.Time) (mail []byte, err erro
 	first, next, last := "--"+boundary+crlf, crlf+"--"+boundary+crlf, crlf+"--"+boundary+"--"+crlf
 	const about = "Content-Type: application/pgp-signature; name=\"signature.asc\"" + crlf +
 		"Content-Description: OpenPGP digital signature" + crlf + crlf
-	sum := wantsChecksum(sig.Version)
+	sum := wantsChecksum(form.said.Version)
 	mail = make([]byte, 0, len(head)+len(fields)+len(first)+len(entity)+len(next)+len(about)+
 		armoredSize(armorSignature, crlf, sum, len(signature))+len(last))
 	mail = append(append(mail, head...), fields...)

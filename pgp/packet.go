@@ -21,9 +21,10 @@ import (
 
 // Packet tags in the new format (RFC 9580 sections 4.2 and 5).
 const (
-	tagLiteral = 0xC0 | 11
-	tagSEIPD   = 0xC0 | 18
-	tagMDC     = 0xC0 | 19
+	tagSignature = 0xC0 | 2
+	tagLiteral   = 0xC0 | 11
+	tagSEIPD     = 0xC0 | 18
+	tagMDC       = 0xC0 | 19
 )
 
 // literalHead is what stands in front of the content in a literal data packet: binary,

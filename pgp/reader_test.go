@@ -133,17 +133,13 @@ func TestBomb(t *testing.T) {
 // however well it is encrypted.
 func TestWrongSignature(t *testing.T) {
 	s, key := newSealer(t), keyOf(t, "a")
-	signature, sig, err := s.Signer.sign([][]byte{[]byte("hello")}, noon, rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	announcement, err := onePass(sig)
+	signature, form, err := s.Signer.sign([][]byte{[]byte("hello")}, noon, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for content, want := range map[string]string{"hello": "", "HELLO": "signature"} {
 		contentType, body := encryptTo(t, key, func(w *bytes.Buffer) {
-			w.Write(announcement)
+			w.Write(form.announcement)
 			w.Write(append(appendPacketHead(nil, tagLiteral, 6+len(content)), 'b', 0, 0, 0, 0, 0))
 			w.WriteString(content)
 			w.Write(signature)

@@ -39,11 +39,7 @@ const sessionContext = "key"
 // wrapped is the session key, wrapped by the spool key and bound to id: whoever
 // erases it makes data unreadable for this gateway.
 func (s *Sealer) Seal(id string, readers [][][]byte, content ...[]byte) (data, wrapped []byte, err error) {
-	signature, sig, err := s.Signer.sign(content, s.Now(), s.Rand)
-	if err != nil {
-		return nil, nil, fmt.Errorf("seal message: %w", err)
-	}
-	announcement, err := onePass(sig)
+	signature, form, err := s.Signer.sign(content, s.Now(), s.Rand)
 	if err != nil {
 		return nil, nil, fmt.Errorf("seal message: %w", err)
 	}
@@ -53,7 +49,7 @@ func (s *Sealer) Seal(id string, readers [][][]byte, content ...[]byte) (data, w
 		return nil, nil, fmt.Errorf("seal message: %w", err)
 	}
 	defer clear(session)
-	if data, err = f.encrypt(session, s.Rand, signedMessage(announcement, content, signature)); err != nil {
+	if data, err = f.encrypt(session, s.Rand, signedMessage(form.announcement, content, signature)); err != nil {
 		return nil, nil, fmt.Errorf("seal message: %w", err)
 	}
 	noted := append(make([]byte, 0, 1+maxSessionKey), byte(f.cipher))

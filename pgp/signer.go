@@ -20,9 +20,9 @@ type Signer struct {
 	secrets     [][]byte // packets
 	public      []byte
 	fingerprint string
-	// form is a signature of the current key. All of them say the same of their key and
-	// algorithms, but those of version 6, which have a salt (RFC 9580 section 5.2.3).
-	form atomic.Pointer[packet.Signature]
+	// form is the last signature of the current key that the library made, but none of
+	// version 6, which have a salt in their announcement (RFC 9580 section 5.4).
+	form atomic.Pointer[signatureForm]
 	// The library writes to the keys it has read while it uses them; so each user
 	// takes a set of its own (*ownKeys) out of the pool.
 	pool sync.Pool
@@ -97,9 +97,28 @@ func (s *Signer) take() (*ownKeys, error) {
 	return keys, nil
 }
 
-// sign returns a detached binary signature over content, in pieces, as a packet, and what
-// it says of the key and the algorithms. The rest of what it says may be that of another one.
-func (s *Signer) sign(content [][]byte, now time.Time, rand io.Reader) ([]byte, *packet.Signature, error) {
+// sign returns a detached binary signature over content, in pieces, as a packet, and its
+// form.
+//
+// The library makes the first signature in every second.
+func (s *Signer) sign(content [][]byte, now time.Time, rand io.Reader) ([]byte, *signatureForm, error) {
+	form := s.form.Load()
+	if form != nil && form.second != now.Unix() {
+		form = nil
+	}
+	signature, made, err := s.signWith(form, content, now, rand)
+	if err != nil {
+		return nil, nil, fmt.Errorf("sign with the gateway's key %s: %w", s.fingerprint, err)
+	}
+	return signature, made, nil
+}
+
+// signWith signs in a form, or by the library where form is nil or has no key.
+func (s *Signer) signWith(form *signatureForm, content [][]byte, now time.Time, rand io.Reader) ([]byte, *signatureForm, error) {
+	if form != nil && form.key != nil {
+		signature, err := form.sign(content, rand)
+		return signature, form, err
+	}
 	keys, err := s.take()
 	if err != nil {
 		return nil, nil, err
@@ -109,19 +128,17 @@ func (s *Signer) sign(content [][]byte, now time.Time, rand io.Reader) ([]byte, 
 	config.Rand = rand
 	var b bytes.Buffer
 	if err := signPieces(&b, keys.EntityList[:1], content, config); err != nil {
-		return nil, nil, fmt.Errorf("sign with the gateway's key %s: %w", s.fingerprint, err)
+		return nil, nil, err
 	}
-	if form := s.form.Load(); form != nil {
-		return b.Bytes(), form, nil
+	if form == nil {
+		if form, err = readForm(b.Bytes(), now.Unix(), keys.EntityList[0]); err != nil {
+			return nil, nil, fmt.Errorf("read own signature: %w", err)
+		}
+		if form.said.Version != 6 {
+			s.form.Store(form)
+		}
 	}
-	sig, err := readSignature(b.Bytes())
-	if err != nil {
-		return nil, nil, fmt.Errorf("read own signature: %w", err)
-	}
-	if sig.Version != 6 {
-		s.form.Store(sig)
-	}
-	return b.Bytes(), sig, nil
+	return b.Bytes(), form, nil
 }
 
 func readSignature(b []byte) (*packet.Signature, error) {

@@ -16,6 +16,7 @@ import (
 // the account, or the task that a notice was to carry out, has gone; routing.ErrExists
 // that the id or the stamp's number has been used.
 func (db *DB) Accept(ctx context.Context, a *routing.Acceptance) (routing.MessageID, []routing.Record, error) {
+	db.admit(ctx, a)
 	body, err := db.putBody(ctx, a.Message.Data)
 	if err != nil {
 		return "", nil, fmt.Errorf("accept message: %w", err)

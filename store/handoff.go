@@ -16,6 +16,9 @@ type handoff struct {
 	room  int // for how many more jobs below routing.Urgent there is room
 	lease time.Duration
 	jobs  []routing.Job // claimed, committed, and not yet fetched
+
+	returns returns
+	waiting []chan struct{} // who waits to be accepted, the first first
 }
 
 // maxHanded is how large content may be that is kept in memory from its acceptance until a
@@ -26,10 +29,14 @@ const maxHanded = 1 << 20
 // accepted from now on and due is claimed for them, each until lease after its acceptance,
 // and Ready is signalled.
 func (db *DB) Lend(n, room int, lease time.Duration) {
-	h := &db.handoff
+	db.handoff.lend(n, room, lease)
+}
+
+func (h *handoff) lend(n, room int, lease time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.idle, h.room, h.lease = h.idle+n, h.room+room, lease
+	h.call()
 }
 
 // Withdraw takes back the workers for whom nothing was claimed.

@@ -110,6 +110,9 @@ func (db *DB) Apply(ctx context.Context, id routing.DeliveryID, e routing.Event)
 		}
 		return nil
 	})
+	if e.Kind == routing.EventAttempt && db.elapsed != nil {
+		db.handoff.returned(db.elapsed())
+	}
 	if err != nil || !kept {
 		db.discard(mail, err)
 	}

@@ -60,6 +60,9 @@ func (s *memory) Accept(_ context.Context, a *Acceptance) (MessageID, []Record, 
 		return "", nil, ErrNotFound
 	}
 	m := a.Message
+	if s.messages[m.ID] != nil {
+		return "", nil, ErrExists
+	}
 	if s.later {
 		m.Content = nil
 	}

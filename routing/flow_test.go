@@ -2,6 +2,7 @@ package routing
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"slices"
 	"strings"
@@ -246,6 +247,37 @@ func TestT1VoidTokens(t *testing.T) {
 			t.Errorf("an attempt that is too old: %v", err)
 		}
 	})
+}
+
+// An id that another message has is not the client's fault, and nothing to tell it of.
+func TestAnotherID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGateway(t)
+		g.gate.Rand = &repeating{times: 3}
+		first, second := g.submit(t, "alice@gw.test", "Subject: one\n\nx\n", "bob@ok.test"), g.submit(t, "alice@gw.test", "Subject: two\n\nx\n", "bob@ok.test")
+		if first.ID == second.ID || len(g.messages) != 2 || g.messages[second.ID].Sequence != 4 || !slices.Equal(g.voids, []int64{2, 3}) {
+			t.Errorf("%s and %s, %d messages, void: %v", first.ID, second.ID, len(g.messages), g.voids)
+		}
+		time.Sleep(time.Millisecond)
+		g.gate.Rand = &repeating{times: 100}
+		g.submit(t, "alice@gw.test", "Subject: one\n\nx\n", "bob@ok.test")
+		s := &Submission{Account: Account{Name: "alice"}, To: []Envelope{{Address: mustAddress(t, "bob@ok.test")}}, Raw: []byte("Subject: x\r\n\r\nx\r\n")}
+		if _, err := g.gate.Submit(t.Context(), s); !errors.Is(err, ErrExists) {
+			t.Errorf("where every id is taken: %v", err)
+		}
+	})
+}
+
+// repeating gives the first ids it is asked for the same chance.
+type repeating struct{ times int }
+
+func (r *repeating) Read(p []byte) (int, error) {
+	if len(p) == 3 && r.times > 0 {
+		r.times--
+		clear(p)
+		return len(p), nil
+	}
+	return rand.Read(p)
 }
 
 func TestFailedAcceptVoidsItsNumber(t *testing.T) {

@@ -113,6 +113,21 @@ func (g *Gate) submit(ctx context.Context, s *Submission) (Receipt, error) {
 	if err := g.checkKeys(ctx, policy); err != nil {
 		return Receipt{}, err
 	}
+	for try := 1; ; try++ {
+		receipt, err := g.take(ctx, s, policy, h, body)
+		if err == nil || !errors.Is(err, ErrExists) || try == idTries {
+			return receipt, err
+		}
+	}
+}
+
+// idTries is how many ids are tried for a message: of a thousand in one second, one in a
+// million gets one that another has.
+const idTries = 4
+
+// take gives a message its id and its number, and accepts it. ErrExists means that another
+// has them.
+func (g *Gate) take(ctx context.Context, s *Submission, policy *Policy, h message.Header, body []byte) (Receipt, error) {
 	now := g.Now().UTC()
 	id, err := drawID(g.Rand, now)
 	if err != nil {

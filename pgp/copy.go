@@ -29,11 +29,17 @@ func (s *Sealer) Copy(head []byte, id string, data, wrapped []byte, address stri
 	if err != nil {
 		return nil, 0, fmt.Errorf("copy message: %w", err)
 	}
-	session, err := s.sessionKey(id, f, wrapped)
+	session, signed, err := s.sessionKey(id, f, wrapped)
 	if err != nil {
 		return nil, 0, fmt.Errorf("copy message: %w", err)
 	}
 	defer clear(session)
+	if !signed {
+		if data, f, session, err = s.signLate(data, f, session, s.formFor([][][]byte{certs}, now)); err != nil {
+			return nil, 0, fmt.Errorf("copy message: %w", err)
+		}
+		defer clear(session)
+	}
 	key, err := s.keyPacket(f, session, address, certs, now)
 	if err != nil {
 		return nil, 0, err
@@ -50,6 +56,23 @@ func (s *Sealer) Copy(head []byte, id string, data, wrapped []byte, address stri
 	}
 	sealed := encryptedMail(head, boundary, key, data)
 	return sealed, sealed.Size(), nil
+}
+
+// signLate makes of what was meant for nobody's key, and has no signature, what Seal makes
+// for somebody's: what the configuration says of an address may have changed since. The
+// session key is a fresh one.
+func (s *Sealer) signLate(data []byte, from form, session []byte, to form) ([]byte, form, []byte, error) {
+	content, err := s.open(nil, data, from, session, false)
+	if err != nil {
+		return nil, form{}, nil, err
+	}
+	defer clear(content)
+	fresh, err := to.newSession(s.Rand)
+	if err != nil {
+		return nil, form{}, nil, err
+	}
+	sealed, err := s.sealSigned(to, fresh, [][]byte{content})
+	return sealed, to, fresh, err
 }
 
 // convert encrypts the packets inside data anew, whole as they are, in another form and

@@ -164,7 +164,7 @@ func insideOf(t testing.TB, s *Sealer, data, wrapped []byte) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	session, err := s.sessionKey("id", f, wrapped)
+	session, _, err := s.sessionKey("id", f, wrapped)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,9 +31,10 @@ const (
 // without the name and the date of a file, neither of which is signed.
 var literalHead = []byte{'b', 0, 0, 0, 0, 0}
 
-// signedMessage returns the packets of a signed message around content, which is taken in
-// pieces so that nobody has to put them together.
-func signedMessage(onePass []byte, content [][]byte, signature []byte) [][]byte {
+// literalMessage returns the packets of a message around content, which is taken in pieces
+// so that nobody has to put them together. Where it is not signed, onePass and signature
+// are nil.
+func literalMessage(onePass []byte, content [][]byte, signature []byte) [][]byte {
 	n := len(literalHead)
 	for _, c := range content {
 		n += len(c)

@@ -27,6 +27,10 @@ type Sealer struct {
 // sessionContext binds a wrapped session key to the message it opens.
 const sessionContext = "key"
 
+// unsignedMark is set in the octet for the cipher in front of a wrapped session key, where
+// what it opens is not signed. No cipher has a number as high as that.
+const unsignedMark = 0x80
+
 // Seal encrypts content, given in pieces, once under a fresh session key, signed inside by
 // the gateway's key: data is one encrypted packet, which all copies share. It names no
 // recipient, neither in a key packet nor in the signature. Content is taken as it is, and
@@ -34,31 +38,44 @@ const sessionContext = "key"
 //
 // Readers are, for each address that a copy is meant for, the certificates on file for it,
 // the best first. The packet is SEIPD version 2 if all of them say that they read it, else
-// version 1 with AES-256.
+// version 1 with AES-256. Where there are no readers, nobody would see a signature, and
+// there is none: data is then SEIPD version 2, which only who has the session key can make.
 //
 // wrapped is the session key, wrapped by the spool key and bound to id: whoever
 // erases it makes data unreadable for this gateway.
 func (s *Sealer) Seal(id string, readers [][][]byte, content ...[]byte) (data, wrapped []byte, err error) {
-	signature, form, err := s.Signer.sign(content, s.Now(), s.Rand)
-	if err != nil {
-		return nil, nil, fmt.Errorf("seal message: %w", err)
-	}
-	f := s.formFor(readers, s.Now())
+	f, signed := s.formFor(readers, s.Now()), len(readers) > 0
 	session, err := f.newSession(s.Rand)
 	if err != nil {
 		return nil, nil, fmt.Errorf("seal message: %w", err)
 	}
 	defer clear(session)
-	if data, err = f.encrypt(session, s.Rand, signedMessage(form.announcement, content, signature)); err != nil {
+	if signed {
+		data, err = s.sealSigned(f, session, content)
+	} else {
+		data, err = f.encrypt(session, s.Rand, literalMessage(nil, content, nil))
+	}
+	if err != nil {
 		return nil, nil, fmt.Errorf("seal message: %w", err)
 	}
 	noted := append(make([]byte, 0, 1+maxSessionKey), byte(f.cipher))
-	noted = append(noted, session...)
+	if noted = append(noted, session...); !signed {
+		noted[0] |= unsignedMark
+	}
 	defer clear(noted)
 	if wrapped, err = s.Spool.Wrap(sessionContext+id, noted); err != nil {
 		return nil, nil, fmt.Errorf("wrap session key: %w", err)
 	}
 	return data, wrapped, nil
+}
+
+// sealSigned encrypts content, signed inside by the gateway's key.
+func (s *Sealer) sealSigned(f form, session []byte, content [][]byte) ([]byte, error) {
+	signature, signed, err := s.Signer.sign(content, s.Now(), s.Rand)
+	if err != nil {
+		return nil, err
+	}
+	return f.encrypt(session, s.Rand, literalMessage(signed.announcement, content, signature))
 }
 
 // maxSessionKey is the length of the longest session key in octets: that of AES-256.
@@ -73,43 +90,54 @@ func (f form) newSession(rand io.Reader) ([]byte, error) {
 	return session, nil
 }
 
-// sessionKey unwraps the session key of data in the form. The caller clears it after use.
-func (s *Sealer) sessionKey(id string, f form, wrapped []byte) ([]byte, error) {
+// sessionKey unwraps the session key of data in the form, and says whether what it opens is
+// signed. The caller clears it after use.
+func (s *Sealer) sessionKey(id string, f form, wrapped []byte) (session []byte, signed bool, err error) {
 	if len(wrapped) == 0 {
-		return nil, errors.New("the session key was erased")
+		return nil, false, errors.New("the session key was erased")
 	}
-	session, err := s.Spool.Unwrap(sessionContext+id, wrapped)
+	noted, err := s.Spool.Unwrap(sessionContext+id, wrapped)
 	if err != nil {
-		return nil, fmt.Errorf("unwrap session key: %w", err)
+		return nil, false, fmt.Errorf("unwrap session key: %w", err)
 	}
-	if len(session) != 1+f.cipher.KeySize() || session[0] != byte(f.cipher) {
-		return nil, errors.New("unwrap session key: it is another cipher's")
+	if len(noted) != 1+f.cipher.KeySize() || noted[0]&^unsignedMark != byte(f.cipher) {
+		return nil, false, errors.New("unwrap session key: it is another cipher's")
 	}
-	return session[1:], nil
+	signed = noted[0]&unsignedMark == 0
+	if !signed && f.version != 2 {
+		// Only version 2 cannot be changed by who does not have the session key.
+		return nil, false, errors.New("unwrap session key: a form that needs a signature has none")
+	}
+	return noted[1:], signed, nil
 }
 
 // Open is the inverse of Seal, for as long as wrapped exists. It returns content, behind
-// head, only if it is intact and bears a good signature of one of the gateway's keys.
+// head, only if it is intact and, where anybody was to read it, bears a good signature of
+// one of the gateway's keys.
 func (s *Sealer) Open(head []byte, id string, data, wrapped []byte) ([]byte, error) {
 	f, err := formOf(data)
 	if err != nil {
 		return nil, fmt.Errorf("open message: %w", err)
 	}
-	session, err := s.sessionKey(id, f, wrapped)
+	session, signed, err := s.sessionKey(id, f, wrapped)
 	if err != nil {
 		return nil, fmt.Errorf("open message: %w", err)
 	}
 	defer clear(session)
-	signers, err := s.Signer.take()
-	if err != nil {
-		return nil, fmt.Errorf("open message: %w", err)
-	}
-	defer s.Signer.pool.Put(signers)
-	content, err := openSigned(head, data, f, session, signers.EntityList, strict(s.Now()))
+	content, err := s.open(head, data, f, session, signed)
 	if err != nil {
 		return nil, fmt.Errorf("open message: %w", err)
 	}
 	return content, nil
+}
+
+func (s *Sealer) open(head, data []byte, f form, session []byte, signed bool) ([]byte, error) {
+	signers, err := s.Signer.take()
+	if err != nil {
+		return nil, err
+	}
+	defer s.Signer.pool.Put(signers)
+	return openMessage(head, data, f, session, signed, signers.EntityList, strict(s.Now()))
 }
 
 // decrypter returns what reads the packets inside data. It is the library's, which knows
@@ -126,7 +154,7 @@ func decrypter(data []byte, f form, session []byte) (io.ReadCloser, error) {
 	return encrypted.Decrypt(f.cipher, session)
 }
 
-func openSigned(head, data []byte, f form, session []byte, signers openpgp.EntityList, config *packet.Config) ([]byte, error) {
+func openMessage(head, data []byte, f form, session []byte, signed bool, signers openpgp.EntityList, config *packet.Config) ([]byte, error) {
 	plain, err := decrypter(data, f, session)
 	if err != nil {
 		return nil, err
@@ -146,7 +174,7 @@ func openSigned(head, data []byte, f form, session []byte, signers openpgp.Entit
 		return nil, err
 	}
 	switch {
-	case !md.IsSigned:
+	case signed && !md.IsSigned:
 		return nil, errors.New("the message is not signed")
 	case md.SignatureError != nil:
 		return nil, md.SignatureError

@@ -136,7 +136,7 @@ func TestCopiesDifferOnlyInKeyPacket(t *testing.T) {
 func TestNoRecipientNamed(t *testing.T) {
 	s := newSealer(t)
 	data, wrapped := s.mustSeal(t, "id", []byte("hello\r\n"))
-	session, err := s.sessionKey("id", cfb256, wrapped)
+	session, _, err := s.sessionKey("id", cfb256, wrapped)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +175,7 @@ func TestCanaries(t *testing.T) {
 			t.Errorf("the content shows in %s", name)
 		}
 	}
-	session, err := s.sessionKey("id", cfb256, wrapped)
+	session, _, err := s.sessionKey("id", cfb256, wrapped)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +232,7 @@ func TestFailClosed(t *testing.T) {
 	key := keyOf(t, "a")
 	data, wrapped := s.mustSeal(t, "id", []byte("CANARY, 40 octets or more of it, so that it could be a packet by size\r\n"))
 	stranger := newSealer(t)
-	unsigned, err := cfb256.encrypt(make([]byte, 32), rand.Reader, signedMessage(nil, [][]byte{[]byte("hello")}, nil))
+	unsigned, err := cfb256.encrypt(make([]byte, 32), rand.Reader, literalMessage(nil, [][]byte{[]byte("hello")}, nil))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -71,7 +71,7 @@ func (r *Runner) mail(ctx context.Context, job *Job, outer message.Header, own [
 	certs, err := r.Keys.Certs(ctx, job.Delivery.Address)
 	c := composed{sealed: true}
 	if err == nil {
-		c.mail, c.size, err = r.Sealer.Copy(slices.Concat(outer.Bytes(), own), id, m.Data, m.Key, job.Delivery.Address.Key(), certs, r.Now())
+		c.mail, c.size, err = signerOf(r.Signers, m.Account, r.Sealer).Copy(slices.Concat(outer.Bytes(), own), id, m.Data, m.Key, job.Delivery.Address.Key(), certs, r.Now())
 	}
 	var missing noKeyError
 	var pending keyPendingError

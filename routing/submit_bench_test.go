@@ -1,7 +1,6 @@
 package routing
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"log/slog"
@@ -44,31 +43,17 @@ func benchmarkSubmit(b *testing.B, level Security) {
 // benchmarkGate has keys as GenerateKey makes them, and a store that keeps nothing.
 func benchmarkGate(b *testing.B, level Security) *Gate {
 	b.Helper()
-	key := func(address string) []byte {
-		secret, err := pgp.GenerateKey("", address, noon.AddDate(-2, 0, 0), rand.Reader)
-		if err != nil {
-			b.Fatal(err)
-		}
-		return secret
-	}
-	public, err := pgp.PublicOf(key("someone@sink.test"))
+	public, err := pgp.PublicOf(secretKey(b, "someone@sink.test"))
 	if err != nil {
 		b.Fatal(err)
 	}
-	signer, err := pgp.NewSigner(key("gateway@gateway.test"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	spool, err := pgp.NewSpool(rand.Reader, bytes.Repeat([]byte{1}, pgp.SpoolKeySize))
-	if err != nil {
-		b.Fatal(err)
-	}
+	sealer, _ := realSealer(b)
 	cfg := testConfig(b)
 	cfg.Rules, cfg.NeutralSubj, cfg.Domains = nil, "", map[string]Security{"*": level}
 	store := newMemory(time.Now)
 	store.certs["sink.test"] = [][]byte{public}
-	return &Gate{Config: cfg, Ledger: nowhere{}, Sealer: &pgp.Sealer{Spool: spool, Signer: signer, Rand: rand.Reader, Now: time.Now},
-		Vault: spool, Filed: store, Tokens: tokens(strings.Repeat("k", 32)), Now: time.Now, Rand: rand.Reader, Log: slog.New(slog.DiscardHandler)}
+	return &Gate{Config: cfg, Ledger: nowhere{}, Sealer: sealer, Vault: sealer.Spool, Filed: store,
+		Tokens: tokens(strings.Repeat("k", 32)), Now: time.Now, Rand: rand.Reader, Log: slog.New(slog.DiscardHandler)}
 }
 
 // nowhere is a Ledger that takes everything and keeps nothing.

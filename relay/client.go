@@ -177,12 +177,9 @@ type errand struct {
 	tries   int
 }
 
-// pending returns the targets without an outcome.
-func (e *errand) pending() []int { return e.letter.pending(e.targets) }
-
 // goesOn reports whether another address is to be tried.
 func (e *errand) goesOn(ctx context.Context) bool {
-	return ctx.Err() == nil && e.tries < maxTries && len(e.pending()) > 0
+	return ctx.Err() == nil && e.tries < maxTries && !e.letter.settled(e.targets)
 }
 
 // maxReused is how many open connections are tried before one is opened.
@@ -263,8 +260,8 @@ func (e *errand) ride(ctx context.Context, v *visit, conn *conn) (trouble routin
 	defer v.alight(conn)
 	release := conn.bind(ctx)
 	defer release()
-	for len(e.pending()) > 0 {
-		if trouble = conn.transaction(e.letter, e.pending()); trouble.Verdict != 0 {
+	for !e.letter.settled(e.targets) {
+		if trouble = conn.transaction(e.letter, e.letter.pending(e.targets)); trouble.Verdict != 0 {
 			return e.client.logged(ctx, trouble)
 		}
 	}

@@ -12,18 +12,18 @@ import (
 // and returns the others.
 func (x *exchange) suitable(targets []int) []int {
 	c, l := x.conn, x.l
-	limit := c.ext.size()
+	limit := c.ext.limit
 	switch {
 	// RFC 1870 section 6.1: it is not to be tried.
 	case limit > 0 && l.size > limit:
 		l.settle(targets, x.refusal(tooBig, fmt.Sprintf("the message has %d bytes, the server takes at most %d", l.size, limit)))
 	// RFC 6531 section 3.5.
-	case (l.UTF8 || !isASCII(l.From.Local)) && !c.ext.has("SMTPUTF8"):
+	case (l.UTF8 || !isASCII(l.From.Local)) && !c.ext.utf8:
 		l.settle(targets, x.refusal(needsUTF8, "the message needs SMTPUTF8, which the server does not offer"))
 	// RFC 6152 section 3: what was signed and sealed cannot be recoded here.
-	case l.eightBit && !c.ext.has("8BITMIME"):
+	case l.eightBit && !c.ext.eightBit:
 		l.settle(targets, x.refusal(noConversion, "the message has 8-bit content, and the server does not offer 8BITMIME"))
-	case !c.ext.has("SMTPUTF8"):
+	case !c.ext.utf8:
 		for _, i := range targets {
 			if !isASCII(l.To[i].Address.Local) {
 				l.settle([]int{i}, x.refusal(needsUTF8, "the address needs SMTPUTF8, which the server does not offer"))
@@ -35,7 +35,7 @@ func (x *exchange) suitable(targets []int) []int {
 
 // utf8 reports whether the transaction must say SMTPUTF8.
 func (c *conn) utf8(l *letter) bool {
-	if !c.ext.has("SMTPUTF8") {
+	if !c.ext.utf8 {
 		return false
 	}
 	if l.UTF8 || !isASCII(l.From.Local) {
@@ -49,52 +49,88 @@ func (c *conn) utf8(l *letter) bool {
 	return false
 }
 
-// path writes an address between angle brackets: the domain as A-labels, but where
-// the transaction says SMTPUTF8.
-func (c *conn) path(l *letter, a routing.Address) string {
-	if !a.IsZero() && !c.utf8(l) {
-		a.Domain = a.ASCIIDomain()
+// command is a command of a transaction; one that is not negative is the RCPT of that
+// target.
+type command int
+
+const (
+	reset command = -1 - iota
+	mail
+	data
+)
+
+// phase is the phase in which the reply to cmd is due.
+func (cmd command) phase() string {
+	switch {
+	case cmd >= 0:
+		return phaseRcpt
+	case cmd == data:
+		return phaseData
 	}
-	return "<" + a.String() + ">"
+	return phaseMail
 }
 
-func (c *conn) mailCommand(l *letter) string {
-	var b strings.Builder
-	b.WriteString("MAIL FROM:" + c.path(l, l.From))
-	if c.ext.has("SIZE") {
-		b.WriteString(" SIZE=" + strconv.FormatInt(l.size, 10))
+// appendCommand writes cmd to b, without a line end.
+func (x *exchange) appendCommand(b []byte, cmd command) []byte {
+	switch cmd {
+	case reset:
+		return append(b, "RSET"...)
+	case mail:
+		return x.appendMail(b)
+	case data:
+		return append(b, "DATA"...)
 	}
-	if l.eightBit && c.ext.has("8BITMIME") {
-		b.WriteString(" BODY=8BITMIME")
+	return x.appendRcpt(b, &x.l.To[cmd])
+}
+
+// appendPath writes an address between angle brackets: the domain as A-labels, but where
+// the transaction says SMTPUTF8.
+func appendPath(b []byte, a routing.Address, utf8 bool) []byte {
+	if !utf8 {
+		a.Domain = a.ASCIIDomain()
 	}
-	if c.utf8(l) {
-		b.WriteString(" SMTPUTF8")
+	b = append(b, '<')
+	b = append(b, a.String()...)
+	return append(b, '>')
+}
+
+func (x *exchange) appendMail(b []byte) []byte {
+	l, utf8 := x.l, x.utf8(x.l)
+	b = appendPath(append(b, "MAIL FROM:"...), l.From, utf8)
+	if x.ext.sizes {
+		b = strconv.AppendInt(append(b, " SIZE="...), l.size, 10)
 	}
-	if c.ext.has("DSN") {
+	if l.eightBit && x.ext.eightBit {
+		b = append(b, " BODY=8BITMIME"...)
+	}
+	if utf8 {
+		b = append(b, " SMTPUTF8"...)
+	}
+	if x.ext.dsn {
 		if l.Ret == "FULL" || l.Ret == "HDRS" {
-			b.WriteString(" RET=" + l.Ret)
+			b = append(append(b, " RET="...), l.Ret...)
 		}
 		// RFC 3461 section 4.4: at most 100 characters once encoded.
 		if id := xtext(l.EnvID); id != "" && len(id) <= 100 {
-			b.WriteString(" ENVID=" + id)
+			b = append(append(b, " ENVID="...), id...)
 		}
 	}
-	return b.String()
+	return b
 }
 
-func (c *conn) rcptCommand(l *letter, t routing.Target) string {
-	line := "RCPT TO:" + c.path(l, t.Address)
-	if !c.ext.has("DSN") {
-		return line
+func (x *exchange) appendRcpt(b []byte, t *routing.Target) []byte {
+	b = appendPath(append(b, "RCPT TO:"...), t.Address, x.utf8(x.l))
+	if !x.ext.dsn {
+		return b
 	}
 	if n := notify(t.Notify); n != "" {
-		line += " NOTIFY=" + n
+		b = append(append(b, " NOTIFY="...), n...)
 	}
 	// RFC 3461 section 4.2: at most 500 characters.
 	if isORCPT(t.ORCPT) && len(t.ORCPT) <= 500 {
-		line += " ORCPT=" + t.ORCPT
+		b = append(append(b, " ORCPT="...), t.ORCPT...)
 	}
-	return line
+	return b
 }
 
 // tooMany reports whether r says that the transaction has recipients enough: RFC

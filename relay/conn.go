@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -26,6 +27,7 @@ type conn struct {
 	server server
 	t      Timeouts // with the defaults filled in
 
+	remote     string   // the server, as Outcome.Remote has it
 	raw        net.Conn // what was dialled; closed to break off whatever is under way
 	cur        net.Conn // raw, or TLS over it
 	r          *bufio.Reader
@@ -39,7 +41,9 @@ type conn struct {
 	cause   atomic.Pointer[error]
 
 	turns  textproto.Pipeline
+	next   atomic.Int64 // transactions that wait for their turn to write
 	begun  atomic.Int64 // transactions whose turn to write has come
+	dotted atomic.Int64 // the last of them that has written a final dot
 	ended  atomic.Int64 // transactions whose replies have been read
 	clean  atomic.Bool  // the server has no transaction open, going by the last one
 	deaf   atomic.Bool  // the server loses what is sent right behind content
@@ -70,7 +74,7 @@ func (c *Client) connect(ctx context.Context, s server) (*conn, error) {
 		}
 		return nil, err
 	}
-	conn := &conn{client: c, server: s, t: t, raw: raw, phase: phaseConnect}
+	conn := &conn{client: c, server: s, remote: s.String(), t: t, raw: raw, phase: phaseConnect}
 	conn.clean.Store(true)
 	conn.use(raw)
 	late := func() { conn.breakOff(errTimeout) }
@@ -113,7 +117,7 @@ func (c *conn) broken() bool { return c.cause.Load() != nil }
 // would tell nothing, so that it is not waited for.
 func (c *conn) quit() {
 	c.arm(grace)
-	if c.put("QUIT") == nil && c.flush() == nil && c.cur != c.raw {
+	if c.put([]byte("QUIT")) == nil && c.flush() == nil && c.cur != c.raw {
 		c.cur.(*tls.Conn).CloseWrite() // so that the end of TLS is no truncation
 	}
 }
@@ -123,13 +127,13 @@ func (c *conn) arm(d time.Duration) { c.watch.Reset(d) }
 
 // put writes one command line, without sending it. A line that would be more than
 // one is never written.
-func (c *conn) put(line string) error {
-	for i := range len(line) {
-		if line[i] == '\r' || line[i] == '\n' || line[i] == 0 {
+func (c *conn) put(line []byte) error {
+	for _, o := range line {
+		if o == '\r' || o == '\n' || o == 0 {
 			return &contentError{errors.New("a command that holds a line end or NUL")}
 		}
 	}
-	if _, err := c.w.WriteString(line); err != nil {
+	if _, err := c.w.Write(line); err != nil {
 		return err
 	}
 	_, err := c.w.WriteString("\r\n")
@@ -138,6 +142,15 @@ func (c *conn) put(line string) error {
 
 // flush sends all that was put.
 func (c *conn) flush() error { return c.w.Flush() }
+
+// handOver sends all that was put, or leaves that to who is about to write behind it: what
+// goes out together costs both ends less.
+func (c *conn) handOver() error {
+	if c.next.Load() > 0 {
+		return nil
+	}
+	return c.flush()
+}
 
 // await reads one reply. RFC 5321 section 3.8: 421 closes the connection, whatever
 // it answers.
@@ -157,11 +170,11 @@ func (c *conn) await() (reply, error) {
 // ask sends one command of the hello and reads the reply, within d.
 func (c *conn) ask(phase string, d time.Duration, line string) (reply, error) {
 	c.phase = phase
-	return c.command(d, line)
+	return c.command(d, []byte(line))
 }
 
 // command sends one command and reads the reply, within d.
-func (c *conn) command(d time.Duration, line string) (reply, error) {
+func (c *conn) command(d time.Duration, line []byte) (reply, error) {
 	c.arm(d)
 	if err := c.unasked(); err != nil {
 		return reply{}, err
@@ -173,6 +186,12 @@ func (c *conn) command(d time.Duration, line string) (reply, error) {
 		return c.afterwards(err)
 	}
 	return c.await()
+}
+
+// answered reports whether a reply is there that can be read without waiting.
+func (c *conn) answered() bool {
+	line, _ := c.r.Peek(c.r.Buffered())
+	return bytes.IndexByte(line, '\n') > len("250") && line[3] != '-'
 }
 
 // unasked is the error for a reply that is there before its command: it is not the

@@ -1,9 +1,11 @@
 package relay
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"sync"
 )
 
@@ -15,6 +17,9 @@ import (
 // answered to it. If it refuses, that is its answer, and the rest need not be sent;
 // anything else is a broken protocol (T25).
 func (x *exchange) content() (reply, error) {
+	if x.l.small != nil && len(x.l.small) <= atOnce {
+		return x.contentAtOnce()
+	}
 	c := x.conn
 	if _, err := x.l.Body.Seek(0, io.SeekStart); err != nil {
 		return reply{}, &contentError{fmt.Errorf("rewind content: %w", err)}
@@ -31,6 +36,55 @@ func (x *exchange) content() (reply, error) {
 		c.raw.Close() // so that nothing of it can be taken for a message, and the listener ends
 	}
 	<-e.spoke
+	return rep, err
+}
+
+// atOnce is how much content is sent together with its final dot: so little that it is on
+// its way before the server could say anything about it.
+const atOnce = 32 << 10
+
+// contentAtOnce is content for that little.
+func (x *exchange) contentAtOnce() (reply, error) {
+	x.phase = phaseData
+	if x.r.Buffered() > 0 {
+		return x.early(errSpoke, nil)
+	}
+	x.arm(x.t.Block)
+	x.dotted.Store(x.n)
+	if err := x.putContent(x.l.small); err != nil {
+		return x.early(err, nil) // what was not written to its end has no dot
+	}
+	x.phase, x.sent = phaseDot, true
+	x.release()
+	return x.answerToDot()
+}
+
+// putContent writes content and the final dot.
+func (x *exchange) putContent(content []byte) error {
+	for more := true; more; {
+		// RFC 5321 section 4.5.2.
+		if content[0] == '.' {
+			x.w.WriteByte('.')
+		}
+		line := content
+		if i := bytes.Index(content, []byte("\n.")); i >= 0 {
+			line = content[:i+1]
+		}
+		x.w.Write(line)
+		content = content[len(line):]
+		more = len(content) > 0
+	}
+	x.w.WriteString(".\r\n")
+	return x.handOver()
+}
+
+// answerToDot waits for the answer to the message.
+func (x *exchange) answerToDot() (reply, error) {
+	x.arm(x.t.Dot)
+	rep, err := x.await()
+	if err == nil && rep.class() == 3 {
+		return reply{}, unwelcome(rep)
+	}
 	return rep, err
 }
 
@@ -81,6 +135,7 @@ func (x *exchange) sendContent(body io.Reader, e *ear) (reply, error) {
 		return x.early(err, spoke)
 	}
 	x.phase, x.sent = phaseDot, true
+	x.dotted.Store(x.n)
 	c.arm(c.t.Block)
 	c.w.WriteString(".\r\n")
 	if err := c.flush(); err != nil {
@@ -89,11 +144,7 @@ func (x *exchange) sendContent(body io.Reader, e *ear) (reply, error) {
 	x.release()
 	c.arm(c.t.Dot)
 	<-spoke
-	rep, err := c.await()
-	if err == nil && rep.class() == 3 {
-		return reply{}, unwelcome(rep)
-	}
-	return rep, err
+	return x.answerToDot()
 }
 
 // writeContent writes and flushes all but the final dot. The deadline is that of a
@@ -155,14 +206,16 @@ func markContent(err error) error {
 }
 
 // early makes of a connection that failed before the final dot what the server
-// said about it, if anything.
+// said about it, if anything. spoke is nil where nobody listened.
 func (x *exchange) early(err error, spoke <-chan struct{}) (reply, error) {
 	c := x.conn
 	if c.broken() {
 		return reply{}, err
 	}
 	c.arm(grace)
-	<-spoke
+	if spoke != nil {
+		<-spoke
+	}
 	rep, rerr := c.await()
 	var said *replyError
 	switch {
@@ -175,4 +228,20 @@ func (x *exchange) early(err error, spoke <-chan struct{}) (reply, error) {
 		return reply{}, rerr
 	}
 	return reply{}, err
+}
+
+// writeChunk sends the content by BDAT (RFC 3030 section 2). The server cannot take
+// the message before it has the last octet.
+func (x *exchange) writeChunk() error {
+	last := len(x.l.small) - 1
+	line := strconv.AppendInt(append(x.w.AvailableBuffer(), "BDAT "...), int64(len(x.l.small)), 10)
+	if err := x.put(append(line, " LAST"...)); err != nil {
+		return err
+	}
+	if _, err := x.w.Write(x.l.small[:last]); err != nil {
+		return err
+	}
+	x.sent = true
+	x.w.WriteByte(x.l.small[last])
+	return x.handOver()
 }

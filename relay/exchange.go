@@ -2,9 +2,7 @@ package relay
 
 import (
 	"errors"
-	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"postern/routing"
@@ -46,10 +44,11 @@ type exchange struct {
 	sent     bool  // the server may have all of the content
 	fault    error // why the flight could not be written to its end
 
-	behind  bool   // its flight was written while another's content was not answered
-	heard   bool   // the server answered any of it
-	n       int64  // which exchange of the connection it is, 1 for the first
-	release func() // lets the next one write
+	behind bool  // its flight was written while another's content was not answered
+	heard  bool  // the server answered any of it
+	n      int64 // which exchange of the connection it is, 1 for the first
+	id     uint  // its number in the order of turns
+	writes bool  // it is its turn to write
 }
 
 // transaction offers l to the server for the given targets. It settles those that
@@ -63,24 +62,37 @@ func (c *conn) transaction(l *letter, targets []int) (trouble routing.Outcome) {
 	if len(x.targets) == 0 {
 		return routing.Outcome{}
 	}
-	id := c.turns.Next()
-	c.turns.StartRequest(id)
-	x.n = c.begun.Add(1)
-	x.release = sync.OnceFunc(func() { c.turns.EndRequest(id) })
+	x.id = c.turns.Next()
+	c.next.Add(1)
+	c.turns.StartRequest(x.id)
+	c.next.Add(-1)
+	x.n, x.writes = c.begun.Add(1), true
 	defer x.release()
 
 	// The server may be in the middle of a transaction: the last one had nobody
-	// accepted, or failed at BDAT (RFC 3030 section 2), or is not answered yet.
+	// accepted, or failed at BDAT (RFC 3030 section 2), or is not answered yet. A final
+	// dot ends one, whatever the answer (RFC 5321 section 4.1.1.4).
 	x.behind = !x.alone()
-	x.resets = x.behind || !x.clean.Load()
+	x.resets = !x.clean.Load()
+	if x.behind {
+		x.resets = x.dotted.Load() != x.n-1
+	}
 	whole := x.whole()
 	x.fault = x.open(whole)
 	if whole {
 		x.release()
 	}
-	c.turns.StartResponse(id)
-	defer c.turns.EndResponse(id)
+	c.turns.StartResponse(x.id)
+	defer c.turns.EndResponse(x.id)
 	return x.finish(x.converse(whole))
+}
+
+// release lets the next exchange write.
+func (x *exchange) release() {
+	if x.writes {
+		x.writes = false
+		x.turns.EndRequest(x.id)
+	}
 }
 
 // alone reports whether every exchange before x has ended.
@@ -89,7 +101,7 @@ func (x *exchange) alone() bool { return x.ended.Load() == x.n-1 }
 // whole reports whether the content may be sent unasked. That of a large message may
 // not: there is little to win, and a server must be able to refuse it half-way.
 func (x *exchange) whole() bool {
-	return x.ext.has("CHUNKING") && x.ext.has("PIPELINING") && x.l.small != nil && x.proven.Load()
+	return x.ext.chunking && x.ext.pipelining && x.l.small != nil && x.proven.Load()
 }
 
 // open writes the first flight of the exchange, if there are any flights.
@@ -99,48 +111,48 @@ func (x *exchange) open(whole bool) error {
 			return err
 		}
 	}
-	if !x.ext.has("PIPELINING") {
+	if !x.ext.pipelining {
 		return nil
 	}
 	x.writing.Reset(x.t.Block)
 	defer x.writing.Stop()
-	lines := []string{x.mailCommand(x.l)}
 	if x.resets {
-		lines = []string{"RSET", x.mailCommand(x.l)}
+		if err := x.putCommand(reset); err != nil {
+			return err
+		}
+	}
+	if err := x.putCommand(mail); err != nil {
+		return err
 	}
 	for _, i := range x.targets {
-		lines = append(lines, x.rcptCommand(x.l, x.l.To[i]))
-	}
-	// RFC 2920 section 3.1: DATA is the last command of a flight.
-	if !whole {
-		lines = append(lines, "DATA")
-	}
-	for _, line := range lines {
-		if err := x.put(line); err != nil {
+		if err := x.putCommand(command(i)); err != nil {
 			return err
 		}
 	}
 	if whole {
 		return x.writeChunk()
 	}
+	// RFC 2920 section 3.1: DATA is the last command of a flight.
+	if err := x.putCommand(data); err != nil {
+		return err
+	}
 	return x.flush()
+}
+
+// putCommand writes one command of a flight, without sending it.
+func (x *exchange) putCommand(cmd command) error {
+	return x.put(x.appendCommand(x.w.AvailableBuffer(), cmd))
 }
 
 // converse reads what the server answers, and sends what was not sent by open. An
 // error ends the connection.
 func (x *exchange) converse(whole bool) error {
-	step := x.say
-	if x.ext.has("PIPELINING") {
-		step = x.hear
-	}
-	var broke *malformedError
-	var content *contentError
-	if errors.As(x.fault, &broke) || errors.As(x.fault, &content) {
+	if x.fault != nil && (errors.As(x.fault, new(*malformedError)) || errors.As(x.fault, new(*contentError))) {
 		return x.fault
 	}
 	x.clean.Store(false)
 	if x.resets {
-		rep, err := step(phaseMail, "RSET")
+		rep, err := x.step(reset)
 		if err != nil {
 			return err
 		}
@@ -148,15 +160,15 @@ func (x *exchange) converse(whole bool) error {
 			return unwelcome(rep)
 		}
 	}
-	if err := x.mail(step); err != nil {
+	if err := x.mail(); err != nil {
 		return err
 	}
-	stepwise := !x.ext.has("PIPELINING")
+	stepwise := !x.ext.pipelining
 	if stepwise && x.refused {
 		x.clean.Store(true)
 		return nil
 	}
-	if err := x.recipients(step); err != nil {
+	if err := x.recipients(); err != nil {
 		return err
 	}
 	switch {
@@ -165,31 +177,32 @@ func (x *exchange) converse(whole bool) error {
 	case stepwise && len(x.accepted) == 0:
 		return nil
 	}
-	return x.data(step)
+	return x.data()
 }
 
-// stepper gets the reply to a command.
-type stepper func(phase, line string) (reply, error)
-
-// say sends a command and waits for its reply.
-func (x *exchange) say(phase, line string) (reply, error) {
-	x.phase = phase
-	return x.command(x.patience(phase), line)
+// step gets the reply to a command, which it sends where it did not go out in a flight.
+func (x *exchange) step(cmd command) (reply, error) {
+	if x.ext.pipelining {
+		return x.hear(cmd.phase())
+	}
+	x.phase = cmd.phase()
+	return x.command(x.patience(x.phase), x.appendCommand(nil, cmd))
 }
 
 // hear waits for the reply to a command that was sent in a flight. Where the flight
 // was cut short, what the server said before it hung up tells why.
-func (x *exchange) hear(phase, _ string) (reply, error) {
+func (x *exchange) hear(phase string) (reply, error) {
 	x.phase = phase
-	if x.fault == nil {
-		x.arm(x.patience(phase))
-		if x.behind && !x.heard && !x.sent {
-			x.arm(min(x.patience(phase), lostAfter))
-		}
-	} else if x.broken() {
+	switch {
+	case x.fault != nil && x.broken():
 		return reply{}, x.fault
-	} else {
+	case x.fault != nil:
 		x.arm(grace)
+	case x.answered(): // and there is nothing to wait for
+	case x.behind && !x.heard && !x.sent:
+		x.arm(min(x.patience(phase), lostAfter))
+	default:
+		x.arm(x.patience(phase))
 	}
 	rep, err := x.await()
 	if cause := x.cause.Load(); err != nil && !x.heard && x.behind && !x.sent && cause != nil && errors.Is(*cause, errTimeout) {
@@ -215,8 +228,8 @@ func (x *exchange) patience(phase string) time.Duration {
 }
 
 // mail gets the answer to MAIL.
-func (x *exchange) mail(step stepper) error {
-	rep, err := step(phaseMail, x.mailCommand(x.l))
+func (x *exchange) mail() error {
+	rep, err := x.step(mail)
 	switch {
 	case err != nil:
 		return err
@@ -232,9 +245,9 @@ func (x *exchange) mail(step stepper) error {
 
 // recipients names the targets to the server, and gathers those it accepts. Where
 // MAIL was refused, nothing that follows it in its flight tells anything.
-func (x *exchange) recipients(step stepper) error {
+func (x *exchange) recipients() error {
 	for _, i := range x.targets {
-		rep, err := step(phaseRcpt, x.rcptCommand(x.l, x.l.To[i]))
+		rep, err := x.step(command(i))
 		switch {
 		case err != nil:
 			return err
@@ -253,8 +266,8 @@ func (x *exchange) recipients(step stepper) error {
 }
 
 // data gets the answer to DATA, and sends the content.
-func (x *exchange) data(step stepper) error {
-	rep, err := step(phaseData, "DATA")
+func (x *exchange) data() error {
+	rep, err := x.step(data)
 	switch {
 	case err != nil:
 		return err
@@ -280,10 +293,11 @@ func (x *exchange) data(step stepper) error {
 // 354 although it accepted no recipient; a lone dot is all it gets.
 func (x *exchange) loneDot() error {
 	x.arm(x.t.Block)
-	if err := x.put("."); err != nil {
+	if err := x.put([]byte(".")); err != nil {
 		return err
 	}
-	if err := x.flush(); err != nil {
+	x.dotted.Store(x.n)
+	if err := x.handOver(); err != nil {
 		return err
 	}
 	x.release()
@@ -300,7 +314,7 @@ func (x *exchange) closeWhole() error {
 	if !x.sent {
 		phase = phaseData
 	}
-	rep, err := x.hear(phase, "")
+	rep, err := x.hear(phase)
 	switch {
 	case err != nil:
 		return err
@@ -326,7 +340,7 @@ func (x *exchange) settleAccepted(rep reply) {
 		o := x.answer(rep)
 		// RFC 3461 section 6.2.1: with NEVER, or nothing asked, there is nothing to
 		// be reported.
-		o.DSN = o.Verdict == routing.Sent && x.ext.has("DSN") && x.l.To[i].Notify&^routing.NotifyNever != 0
+		o.DSN = o.Verdict == routing.Sent && x.ext.dsn && x.l.To[i].Notify&^routing.NotifyNever != 0
 		x.l.settle([]int{i}, o)
 	}
 }
@@ -371,19 +385,4 @@ func (x *exchange) finish(err error) (trouble routing.Outcome) {
 	}
 	x.breakOff(&endedError{err})
 	return trouble
-}
-
-// writeChunk sends the content by BDAT (RFC 3030 section 2). The server cannot take
-// the message before it has the last octet.
-func (x *exchange) writeChunk() error {
-	last := len(x.l.small) - 1
-	if err := x.put(fmt.Sprintf("BDAT %d LAST", len(x.l.small))); err != nil {
-		return err
-	}
-	if _, err := x.w.Write(x.l.small[:last]); err != nil {
-		return err
-	}
-	x.sent = true
-	x.w.WriteByte(x.l.small[last])
-	return x.flush()
 }

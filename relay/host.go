@@ -38,7 +38,7 @@ type host struct {
 
 	conns    []*conn       // open, and not yet given their last message
 	dialling int           // connections being opened
-	change   chan struct{} // closed when either of them changes
+	change   chan struct{} // closed when either of them changes; nil where nobody waits for that
 
 	trouble  routing.Outcome // why nobody got through the last time; zero where someone did
 	failures int             // how often in a row
@@ -239,7 +239,7 @@ func (p *pool) host(k key) *host {
 			}
 			p.sweepAt = 2 * len(p.hosts)
 		}
-		h = &host{change: make(chan struct{})}
+		h = new(host)
 		p.hosts[k] = h
 	}
 	return h
@@ -255,8 +255,10 @@ func (p *pool) leave(k key, h *host) {
 
 // changed tells everyone who waits for a connection to look again. The lock is held.
 func (h *host) changed() {
-	close(h.change)
-	h.change = make(chan struct{})
+	if h.change != nil {
+		close(h.change)
+		h.change = nil
+	}
 }
 
 var errStale = errors.New("the connection ended while it rested")
@@ -266,8 +268,7 @@ var errStale = errors.New("the connection ended while it rested")
 // connection offers decides how many are needed. A nil connection asks v to open one.
 func (v *visit) board(ctx context.Context) (*conn, routing.Outcome) {
 	p, h := v.pool, v.host
-	timer := time.NewTimer(maxWait)
-	defer timer.Stop()
+	var timer *time.Timer
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for late := false; ; {
@@ -288,8 +289,15 @@ func (v *visit) board(ctx context.Context) (*conn, routing.Outcome) {
 			v.dialling = true
 			return nil, routing.Outcome{}
 		}
+		if h.change == nil {
+			h.change = make(chan struct{})
+		}
 		change := h.change
 		p.mu.Unlock()
+		if timer == nil {
+			timer = time.NewTimer(maxWait)
+			defer timer.Stop()
+		}
 		select {
 		case <-change:
 		case <-timer.C:

@@ -84,7 +84,7 @@ func (e *contentError) Unwrap() error { return e.error }
 //	mail to data      421, a broken protocol, silence, loss: Deferred
 //	dot               a broken protocol: Deferred; silence, loss: Unknown
 func (c *conn) judge(phase string, err error) routing.Outcome {
-	o := routing.Outcome{Verdict: routing.Deferred, Remote: c.server.String(), Phase: phase, TLS: c.tlsVersion}
+	o := routing.Outcome{Verdict: routing.Deferred, Remote: c.remote, Phase: phase, TLS: c.tlsVersion}
 	own := c.server.smarthost != nil
 	var said *replyError
 	var broke *malformedError
@@ -141,7 +141,7 @@ func refusesUs(r reply) bool {
 // for in the phase x is in.
 func (x *exchange) answer(r reply) routing.Outcome {
 	c := x.conn
-	o := routing.Outcome{Code: r.code, Status: statusOf(r), Text: r.text(), Remote: c.server.String(), Phase: x.phase, TLS: c.tlsVersion}
+	o := routing.Outcome{Code: r.code, Status: statusOf(r), Text: r.text(), Remote: c.remote, Phase: x.phase, TLS: c.tlsVersion}
 	switch {
 	case r.class() == 2:
 		o.Verdict = routing.Sent
@@ -158,7 +158,7 @@ func (x *exchange) answer(r reply) routing.Outcome {
 // refusal is the outcome where we do not even ask, as the server's EHLO leaves no
 // doubt.
 func (x *exchange) refusal(s dsn.Status, text string) routing.Outcome {
-	return routing.Outcome{Verdict: routing.Refused, Status: s, Text: text, Remote: x.server.String(), Phase: x.phase, TLS: x.tlsVersion}
+	return routing.Outcome{Verdict: routing.Refused, Status: s, Text: text, Remote: x.remote, Phase: x.phase, TLS: x.tlsVersion}
 }
 
 // statusOf returns the enhanced status code of r, or the one that says no more

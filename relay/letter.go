@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"postern/routing"
@@ -30,6 +31,9 @@ func newLetter(p *routing.Parcel) *letter {
 
 // pending returns those of targets that have no outcome yet.
 func (l *letter) pending(targets []int) []int {
+	if !slices.ContainsFunc(targets, func(i int) bool { return l.outcomes[i].Verdict != 0 }) {
+		return targets
+	}
 	var left []int
 	for _, i := range targets {
 		if l.outcomes[i].Verdict == 0 {
@@ -41,9 +45,16 @@ func (l *letter) pending(targets []int) []int {
 
 // settle gives o to those of targets that have no outcome yet.
 func (l *letter) settle(targets []int, o routing.Outcome) {
-	for _, i := range l.pending(targets) {
-		l.outcomes[i] = o
+	for _, i := range targets {
+		if l.outcomes[i].Verdict == 0 {
+			l.outcomes[i] = o
+		}
 	}
+}
+
+// settled reports whether all of targets have an outcome.
+func (l *letter) settled(targets []int) bool {
+	return !slices.ContainsFunc(targets, func(i int) bool { return l.outcomes[i].Verdict == 0 })
 }
 
 func (l *letter) settleAll(o routing.Outcome) {
@@ -54,8 +65,17 @@ func (l *letter) settleAll(o routing.Outcome) {
 	}
 }
 
-// block returns a buffer for reading the content.
-func (l *letter) block() []byte { return make([]byte, min(blockSize, max(l.Size+1, 4<<10))) }
+// isSmall reports whether the content is to be kept, if its size is what was said.
+func (l *letter) isSmall() bool { return l.Size > 0 && l.Size <= smallContent }
+
+// block returns a buffer for reading the content, which has room for all of it where it is
+// small.
+func (l *letter) block() []byte {
+	if l.isSmall() {
+		return make([]byte, l.Size+1)
+	}
+	return make([]byte, blockSize)
+}
 
 // survey reads the content once before anyone is dialled: what must not leave is
 // found where it costs nothing.
@@ -68,20 +88,12 @@ func (l *letter) survey() error {
 	}
 	var k lineChecker
 	buf := l.block()
-	if l.Size <= smallContent {
-		l.small = make([]byte, 0, max(l.Size, 0))
-	}
 	for {
-		n, err := l.Body.Read(buf)
-		if l.small != nil {
-			l.small = append(l.small, buf[:n]...)
-		}
-		if err := k.check(buf[:n], nil); err != nil {
+		n, err := readBlock(l.Body, buf)
+		if err := k.scan(buf[:n]); err != nil {
 			return err
 		}
-		if l.size += int64(n); l.size > smallContent {
-			l.small = nil
-		}
+		l.size += int64(n)
 		if errors.Is(err, io.EOF) {
 			break
 		}
@@ -89,8 +101,21 @@ func (l *letter) survey() error {
 			return fmt.Errorf("read content: %w", err)
 		}
 	}
+	if l.isSmall() && l.size < int64(len(buf)) {
+		l.small = buf[:l.size] // the one block has all of it
+	}
 	l.eightBit = k.eightBit
 	return k.finish()
+}
+
+// readBlock fills b, as far as r has so much. Where it fills it, there may be more.
+func readBlock(r io.Reader, b []byte) (n int, err error) {
+	for n < len(b) && err == nil {
+		var more int
+		more, err = r.Read(b[n:])
+		n += more
+	}
+	return n, err
 }
 
 var errPath = errors.New("an address that cannot be written between angle brackets")
@@ -146,8 +171,45 @@ type lineChecker struct {
 	eightBit bool
 }
 
-// check looks at the next block. emit, where not nil, is given it in pieces of at
-// most one line, those that start a line marked.
+// scan looks at the next block.
+func (k *lineChecker) scan(block []byte) error {
+	ends, last := 0, k.last
+	for at := 0; ; ends++ {
+		i := bytes.IndexByte(block[at:], '\n')
+		if i < 0 {
+			break
+		}
+		if at+i > 0 {
+			last = block[at+i-1]
+		}
+		if last != '\r' {
+			return errBareLF
+		}
+		at += i + 1
+	}
+	if len(block) == 0 {
+		return nil
+	}
+	// Every CR but one at the end, whose LF may come, has had its LF.
+	crs := bytes.Count(block, []byte{'\r'})
+	if k.last == '\r' {
+		crs++
+	}
+	if k.last = block[len(block)-1]; k.last == '\r' {
+		crs--
+	}
+	switch {
+	case crs != ends:
+		return errBareCR
+	case bytes.IndexByte(block, 0) >= 0:
+		return errNUL
+	}
+	k.eightBit = k.eightBit || hasEightBit(block)
+	return nil
+}
+
+// check looks at the next block, and gives it to emit in pieces of at most one line, those
+// that start a line marked.
 func (k *lineChecker) check(block []byte, emit func(piece []byte, starts bool) error) error {
 	for len(block) > 0 {
 		piece := block
@@ -159,9 +221,6 @@ func (k *lineChecker) check(block []byte, emit func(piece []byte, starts bool) e
 		starts := k.last == '\n' || k.last == 0
 		if err := k.piece(piece, end >= 0); err != nil {
 			return err
-		}
-		if emit == nil {
-			continue
 		}
 		if err := emit(piece, starts); err != nil {
 			return err

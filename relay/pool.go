@@ -63,9 +63,9 @@ type berth struct {
 // share is how many transactions c takes at once.
 func (c *conn) share() int {
 	switch {
-	case !c.ext.has("PIPELINING"), c.deaf.Load():
+	case !c.ext.pipelining, c.deaf.Load():
 		return stepShare
-	case c.ext.has("CHUNKING") && c.proven.Load():
+	case c.ext.chunking && c.proven.Load():
 		return wholeShare
 	}
 	return flightShare

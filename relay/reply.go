@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -124,6 +125,9 @@ func (r *reply) takeStatus() {
 // together with the spaces around it, and vanishes at the beginning.
 func sanitise(text []byte) string {
 	text = text[:min(len(text), routing.MaxText)]
+	if !slices.ContainsFunc(text, func(c byte) bool { return c < ' ' || c > '~' }) {
+		return string(text) // as most are
+	}
 	var b strings.Builder
 	b.Grow(len(text))
 	space, last := false, ' '

@@ -12,22 +12,41 @@ import (
 	"github.com/emersion/go-sasl"
 )
 
-// extensions are what a server offers in EHLO (RFC 5321 section 4.1.1.1): keyword
-// in upper case to its parameters.
-type extensions map[string]string
+// extensions are what a server offers in EHLO (RFC 5321 section 4.1.1.1), as far as we know
+// of it.
+type extensions struct {
+	pipelining, chunking, startTLS, eightBit, utf8, dsn, sizes bool
 
-func (e extensions) has(keyword string) bool {
-	_, ok := e[keyword]
-	return ok
+	limit int64  // of RFC 1870 section 4, 0 where there is none
+	auth  string // the mechanisms, in upper case
 }
 
-// size returns the limit of RFC 1870 section 4, 0 where there is none.
-func (e extensions) size() int64 {
-	n, err := strconv.ParseInt(e["SIZE"], 10, 64)
-	if err != nil || n < 0 {
-		return 0
+// take notes one line of the answer to EHLO.
+func (e *extensions) take(line string) {
+	// Some servers wrote "AUTH=LOGIN" before RFC 2554.
+	keyword, params, _ := strings.Cut(strings.Replace(line, "=", " ", 1), " ")
+	switch strings.ToUpper(keyword) {
+	case "PIPELINING":
+		e.pipelining = true
+	case "CHUNKING":
+		e.chunking = true
+	case "STARTTLS":
+		e.startTLS = true
+	case "8BITMIME":
+		e.eightBit = true
+	case "SMTPUTF8":
+		e.utf8 = true
+	case "DSN":
+		e.dsn = true
+	case "SIZE":
+		n, err := strconv.ParseInt(strings.TrimSpace(params), 10, 64)
+		if err != nil || n < 0 {
+			n = 0
+		}
+		e.sizes, e.limit = true, n
+	case "AUTH":
+		e.auth += " " + strings.ToUpper(params)
 	}
-	return n
 }
 
 // hello takes a new connection to the point where it can carry transactions:
@@ -70,7 +89,7 @@ func (c *conn) ehlo() error {
 	name := c.localName()
 	rep, err := c.ask(phaseHello, c.t.Hello, "EHLO "+name)
 	if err == nil && rep.class() == 5 {
-		c.ext = nil
+		c.ext = extensions{}
 		rep, err = c.ask(phaseHello, c.t.Hello, "HELO "+name)
 		rep.lines = rep.lines[:min(len(rep.lines), 1)]
 	}
@@ -85,15 +104,9 @@ func (c *conn) ehlo() error {
 	if c.server.foreign && c.client.isOurName(theirs) {
 		return &loopError{c.server.String()}
 	}
-	c.ext = make(extensions)
+	c.ext = extensions{}
 	for _, line := range rep.lines[1:] {
-		// Some servers wrote "AUTH=LOGIN" before RFC 2554.
-		keyword, params, _ := strings.Cut(strings.Replace(line, "=", " ", 1), " ")
-		keyword = strings.ToUpper(keyword)
-		if keyword == "AUTH" && c.ext.has(keyword) {
-			params = c.ext[keyword] + " " + params
-		}
-		c.ext[keyword] = strings.TrimSpace(params)
+		c.ext.take(line)
 	}
 	return nil
 }
@@ -104,7 +117,7 @@ func (c *conn) startTLS() error {
 	if c.tlsVersion != "" || mode == TLSNone {
 		return nil
 	}
-	if !c.ext.has("STARTTLS") {
+	if !c.ext.startTLS {
 		if mode == TLSOpportunistic && (s == nil || s.Username == "") {
 			return nil
 		}
@@ -120,7 +133,7 @@ func (c *conn) startTLS() error {
 	}
 	// What came behind the 220 in clear is dropped with the buffer (T6, RFC 3207
 	// section 6), and what EHLO told in clear is forgotten.
-	c.ext = nil
+	c.ext = extensions{}
 	if err := c.handshake(); err != nil {
 		return err
 	}
@@ -165,7 +178,7 @@ func (c *conn) auth() error {
 	if c.tlsVersion == "" {
 		return &policyError{"there is a password for this server but no TLS to send it over"}
 	}
-	offered := strings.Fields(strings.ToUpper(c.ext["AUTH"]))
+	offered := strings.Fields(c.ext.auth)
 	switch {
 	case slices.Contains(offered, sasl.Plain):
 		return c.authenticate(sasl.NewPlainClient("", s.Username, s.Password))

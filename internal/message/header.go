@@ -37,8 +37,14 @@ func (f Field) Value() string {
 	if f.Name != "" {
 		raw = raw[bytes.IndexByte(raw, ':')+1:]
 	}
+	if n := len(raw) - 1; bytes.IndexByte(raw, '\n') == n && n >= 0 { // it is not folded
+		return string(bytes.Trim(bytes.TrimSuffix(raw[:n], []byte("\r")), " \t"))
+	}
 	return strings.Trim(unfolder.Replace(string(raw)), " \t")
 }
+
+// Is reports whether the field has that name.
+func (f Field) Is(name string) bool { return sameName(f.Name, name) }
 
 var unfolder = strings.NewReplacer("\r\n", "", "\n", "")
 
@@ -59,6 +65,7 @@ func ParseHeader(b []byte) (Header, error) {
 	if limited {
 		b = b[:MaxHeaderBytes]
 	}
+	h.Fields = make([]Field, 0, min(bytes.Count(b, []byte("\n"))+1, MaxHeaderFields))
 	for len(b) > 0 {
 		if len(h.Fields) == MaxHeaderFields {
 			return h, &LimitError{What: "fields", Limit: MaxHeaderFields}
@@ -77,7 +84,7 @@ func ParseHeader(b []byte) (Header, error) {
 // no field is not continued: what follows may be one.
 func cutField(b []byte) (field, rest []byte) {
 	end := lineEnd(b, 0)
-	if fieldName(b[:end]) == "" {
+	if nameLength(b[:end]) == 0 {
 		return b[:end:end], b[end:]
 	}
 	for end < len(b) && (b[end] == ' ' || b[end] == '\t') {
@@ -95,15 +102,20 @@ func lineEnd(b []byte, start int) int {
 }
 
 // fieldName returns the name of the field that line begins, "" if it begins none.
-// RFC 5322 section 4.5.8 has blanks before the colon for obsolete syntax: to some
-// readers they are nothing, so they are nothing here (T4).
-func fieldName(line []byte) string {
+func fieldName(line []byte) string { return spelling(line[:nameLength(line)]) }
+
+// nameLength returns the length of that name, 0 for none. RFC 5322 section 4.5.8 has
+// blanks before the colon for obsolete syntax: to some readers they are nothing, so they
+// are nothing here (T4).
+func nameLength(line []byte) int {
 	name, _, found := bytes.Cut(line, []byte(":"))
-	name = bytes.TrimRight(name, " \t")
-	if !found || !isName(name) {
-		return ""
+	for len(name) > 0 && (name[len(name)-1] == ' ' || name[len(name)-1] == '\t') {
+		name = name[:len(name)-1]
 	}
-	return string(name)
+	if !found || !isName(name) {
+		return 0
+	}
+	return len(name)
 }
 
 // isName reports whether b is a field-name (RFC 5322 section 3.6.8).
@@ -119,7 +131,7 @@ func isName[T string | []byte](b T) bool {
 // Get returns the value of the first field of that name, "" if there is none.
 func (h Header) Get(name string) string {
 	for _, f := range h.Fields {
-		if strings.EqualFold(f.Name, name) {
+		if f.Is(name) {
 			return f.Value()
 		}
 	}
@@ -130,7 +142,7 @@ func (h Header) Get(name string) string {
 func (h Header) Values(name string) []string {
 	var values []string
 	for _, f := range h.Fields {
-		if strings.EqualFold(f.Name, name) {
+		if f.Is(name) {
 			values = append(values, f.Value())
 		}
 	}
@@ -139,13 +151,13 @@ func (h Header) Values(name string) []string {
 
 // Has reports whether there is a field of that name, be it empty.
 func (h Header) Has(name string) bool {
-	return slices.ContainsFunc(h.Fields, func(f Field) bool { return strings.EqualFold(f.Name, name) })
+	return slices.ContainsFunc(h.Fields, func(f Field) bool { return f.Is(name) })
 }
 
 // Del removes all fields of these names.
 func (h *Header) Del(names ...string) {
 	h.DelFunc(func(f Field) bool {
-		return slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(f.Name, n) })
+		return slices.ContainsFunc(names, func(n string) bool { return f.Is(n) })
 	})
 }
 
@@ -178,15 +190,20 @@ func (h *Header) Append(name, value string) error {
 
 // Bytes returns the fields as they are, one after the other.
 func (h Header) Bytes() []byte {
-	size := 0
-	for _, f := range h.Fields {
-		size += len(f.Raw)
-	}
-	b := make([]byte, 0, size)
+	b := make([]byte, 0, h.size())
 	for _, f := range h.Fields {
 		b = append(b, f.Raw...)
 	}
 	return b
+}
+
+// size is the length of Bytes.
+func (h Header) size() int {
+	n := 0
+	for _, f := range h.Fields {
+		n += len(f.Raw)
+	}
+	return n
 }
 
 // Clone returns a Header whose list of fields is its own.

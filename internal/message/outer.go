@@ -17,12 +17,12 @@ type Outer struct {
 
 // bodySignatures were made over the body that is now sealed. They stay inside, with
 // it; outside they would only fail (RFC 6376 section 5.4, RFC 8617 section 4.1).
-var bodySignatures = lowerSet("DKIM-Signature", "DomainKey-Signature", "X-Google-DKIM-Signature",
+var bodySignatures = NewNames("DKIM-Signature", "DomainKey-Signature", "X-Google-DKIM-Signature",
 	"ARC-Seal", "ARC-Message-Signature", "ARC-Authentication-Results")
 
 // subjectLike fields tell the subject in other words: where it is hidden, they are
 // too. RFC 9788 section 3.2.1 (hcp_baseline) hides Subject, Comments and Keywords.
-var subjectLike = lowerSet("Comments", "Keywords", "Thread-Topic", "X-Thread-Topic", "X-Subject", "X-Original-Subject")
+var subjectLike = NewNames("Comments", "Keywords", "Thread-Topic", "X-Thread-Topic", "X-Subject", "X-Original-Subject")
 
 // OuterHeader returns the header that all copies share, in clear: what StripControl
 // leaves of the original, without the fields that describe its body, which the
@@ -31,12 +31,12 @@ var subjectLike = lowerSet("Comments", "Keywords", "Thread-Topic", "X-Thread-Top
 // A value of o that could not stand in a header is left out: o is the gateway's
 // own, and no message is worth losing over it.
 func OuterHeader(original Header, o Outer) Header {
-	h := original.Clone()
-	StripControl(&h)
-	h.DelFunc(func(f Field) bool {
-		name := strings.ToLower(f.Name)
-		return IsStructural(name) || bodySignatures[name] || o.Subject != "" && subjectLike[name]
-	})
+	h := Header{Fields: make([]Field, 0, len(original.Fields)+4)} // with what is added below
+	for _, f := range original.Fields {
+		if !isControl(f.Name) && !IsStructural(f.Name) && !bodySignatures.Has(f.Name) && (o.Subject == "" || !subjectLike.Has(f.Name)) {
+			h.Fields = append(h.Fields, f)
+		}
+	}
 	if o.Subject != "" {
 		hideSubject(&h, o.Subject)
 	}
@@ -75,7 +75,7 @@ func ClearHeader(outer, original Header, signed bool) Header {
 		h.Fields = append(h.Fields, f)
 	}
 	for _, f := range outer.Fields {
-		if !strings.EqualFold(f.Name, "Received") && !original.Has(f.Name) {
+		if !f.Is("Received") && !original.Has(f.Name) {
 			h.Fields = append(h.Fields, f)
 		}
 	}
@@ -93,7 +93,7 @@ func hideSubject(h *Header, subject string) {
 	found := false
 	kept := h.Fields[:0]
 	for _, f := range h.Fields {
-		if strings.EqualFold(f.Name, "Subject") {
+		if f.Is("Subject") {
 			if found {
 				continue
 			}
@@ -128,24 +128,23 @@ type Trace struct {
 // "for" clause, which could name a Bcc. A HELO that is neither a domain nor an
 // address literal in form shows as "unknown" (T11).
 func Received(t Trace) string {
-	var b strings.Builder
-	b.WriteString("from ")
-	b.WriteString(tidyHost(t.HELO))
+	b := make([]byte, 0, 256)
+	b = append(append(b, "from "...), tidyHost(t.HELO)...)
 	if t.Addr.IsValid() {
 		// RFC 5321 section 4.4: TCP-info, as an address-literal (section 4.1.3).
 		addr := t.Addr.Unmap().WithZone("")
-		tag := ""
+		b = append(b, " (["...)
 		if addr.Is6() {
-			tag = "IPv6:"
+			b = append(b, "IPv6:"...)
 		}
-		b.WriteString(" ([" + tag + addr.String() + "])")
+		b = append(addr.AppendTo(b), "])"...)
 	}
-	b.WriteString(" by " + tidyHost(t.Host) + " with " + t.protocol())
+	b = append(append(b, " by "...), tidyHost(t.Host)...)
+	b = append(append(b, " with "...), t.protocol()...)
 	if isName(t.ID) {
-		b.WriteString(" id " + t.ID)
+		b = append(append(b, " id "...), t.ID...)
 	}
-	b.WriteString("; " + t.Date.Format(time.RFC1123Z))
-	return b.String()
+	return string(t.Date.AppendFormat(append(b, "; "...), time.RFC1123Z))
 }
 
 // protocol returns the transmission type (RFC 3848 and RFC 6531 section 4.3).
@@ -185,7 +184,7 @@ func tidyHost(name string) string {
 func CountReceived(h Header) int {
 	n := 0
 	for _, f := range h.Fields {
-		if strings.EqualFold(f.Name, "Received") {
+		if f.Is("Received") {
 			n++
 		}
 	}

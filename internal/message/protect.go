@@ -37,46 +37,59 @@ const crlf = "\r\n"
 // The header is ASCII, or UTF-8 as the original's is (RFC 6532). The payload comes in
 // pieces, of which the second is p.Body itself: it may be large.
 func Protect(p Payload) ([][]byte, error) {
-	protected, structure := divide(p.Original)
-	if err := replaceFields(&protected, p.Extra); err != nil {
+	if err := checkExtra(p.Extra); err != nil {
 		return nil, err
 	}
-	if err := CheckBoundary(p.Boundary, structure.Bytes(), p.Body); err != nil {
+	protected, structure := divide(p.Original, p.Extra)
+	if err := CheckBoundary(p.Boundary, structure, p.Body); err != nil {
 		return nil, err
-	}
-	delimiter := "--" + p.Boundary
-	var b, behind bytes.Buffer
-	head := func(b *bytes.Buffer, lines ...string) {
-		for _, l := range lines {
-			b.WriteString(l + crlf)
-		}
 	}
 	// RFC 9788 section 2.1: the parameter hp stands in the Content-Type of the payload.
 	hp := "cipher"
 	if p.Clear {
 		hp = "clear"
 	}
-	head(&b, `Content-Type: multipart/mixed; hp="`+hp+`";`, ` boundary="`+p.Boundary+`"`)
-	b.Write(protected.Bytes())
+	const room = 200 // for what stands around the fields, more or less
+	b := make([]byte, 0, room+len(protected)+len(structure)+p.Outer.size()+len(p.Outer.Fields)*len(outerField))
+	b = appendLine(b, `Content-Type: multipart/mixed; hp="`, hp, `";`)
+	b = appendLine(b, ` boundary="`, p.Boundary, `"`)
+	b = append(b, protected...)
 	if !p.Clear {
 		// RFC 9788 section 2.2: what is only signed has no HP-Outer.
-		b.Write(outside(p.Outer))
+		b = appendOutside(b, p.Outer)
 	}
-	head(&b, "", delimiter)
-	b.Write(structure.Bytes())
-	head(&b, "")
-	if p.Stamp != nil {
-		kind, hidden := "Content-Type: text/plain; charset=utf-8", p.legacyDisplay()
-		if hidden != "" {
-			kind += `; hp-legacy-display="1"`
-		}
-		head(&behind, "", delimiter, kind, "Content-Disposition: inline")
-		writeText(&behind, []byte(hidden+p.Stamp.Text(p.Location)))
-		head(&behind, "", delimiter, "Content-Type: "+StampType, `Content-Disposition: attachment; filename="stamp.json"`)
-		writeText(&behind, p.Stamp.JSON())
+	b = appendLine(appendLine(b), "--", p.Boundary)
+	b = appendLine(append(b, structure...))
+	return [][]byte{b, p.Body, p.behind()}, nil
+}
+
+// behind is what follows the original: the stamp, and the end.
+func (p *Payload) behind() []byte {
+	if p.Stamp == nil {
+		return appendLine(appendLine(nil), "--", p.Boundary, "--")
 	}
-	head(&behind, "", delimiter+"--")
-	return [][]byte{b.Bytes(), p.Body, behind.Bytes()}, nil
+	b := make([]byte, 0, 2<<10) // a stamp is rarely longer
+	hidden := p.legacyDisplay()
+	b = appendLine(appendLine(b), "--", p.Boundary)
+	b = append(b, "Content-Type: text/plain; charset=utf-8"...)
+	if hidden != "" {
+		b = append(b, `; hp-legacy-display="1"`...)
+	}
+	b = appendLine(appendLine(b), "Content-Disposition: inline")
+	b = appendText(b, p.Stamp.appendText([]byte(hidden), p.Location))
+	b = appendLine(appendLine(b), "--", p.Boundary)
+	b = appendLine(b, "Content-Type: ", StampType)
+	b = appendLine(b, `Content-Disposition: attachment; filename="stamp.json"`)
+	b = appendText(b, p.Stamp.JSON())
+	return appendLine(appendLine(b), "--", p.Boundary, "--")
+}
+
+// appendLine appends a line, in pieces, and its end.
+func appendLine(b []byte, pieces ...string) []byte {
+	for _, piece := range pieces {
+		b = append(b, piece...)
+	}
+	return append(b, crlf...)
 }
 
 // legacyDisplay shows a subject that is hidden outside to programs that know nothing of
@@ -90,19 +103,23 @@ func (p *Payload) legacyDisplay() string {
 	return wrap("Subject: ", Plain(DecodeWords(subject))) + crlf
 }
 
-// divide returns the fields that speak of the message, and those that describe its
-// body. A line that is no field is in neither.
-func divide(h Header) (protected, structure Header) {
+// divide returns the fields that speak of the message, with extra ones in place of those
+// of the same name, and the fields that describe its body. A line that is no field is in
+// neither.
+func divide(h Header, extra []Field) (protected, structure []byte) {
+	protected = make([]byte, 0, h.size()+len(crlf))
 	for _, f := range h.Fields {
-		f.Raw = endLine(f.Raw)
 		switch {
-		case f.Name == "", strings.EqualFold(f.Name, "HP-Outer"):
+		case f.Name == "", f.Is("HP-Outer"):
 			// RFC 9788 section 2.2: only who builds the payload says what is outside.
 		case IsStructural(f.Name):
-			structure.Fields = append(structure.Fields, f)
-		default:
-			protected.Fields = append(protected.Fields, f)
+			structure = append(structure, endLine(f.Raw)...)
+		case !slices.ContainsFunc(extra, func(e Field) bool { return e.Is(f.Name) }):
+			protected = append(protected, endLine(f.Raw)...)
 		}
+	}
+	for _, f := range extra {
+		protected = append(protected, endLine(f.Raw)...)
 	}
 	return protected, structure
 }
@@ -116,55 +133,51 @@ func endLine(raw []byte) []byte {
 	return slices.Concat(raw, []byte(crlf))
 }
 
-// replaceFields puts extra fields in place of those of h with the same name.
-func replaceFields(h *Header, extra []Field) error {
+// checkExtra makes sure that each of the fields is one, and speaks of the message.
+func checkExtra(extra []Field) error {
 	for _, f := range extra {
 		if field, rest := cutField(f.Raw); len(rest) > 0 || fieldName(field) != f.Name || f.Name == "" || IsStructural(f.Name) {
 			return fmt.Errorf("%w: extra field %.40q", ErrField, f.Name)
 		}
-		h.Del(f.Name)
-	}
-	for _, f := range extra {
-		h.Fields = append(h.Fields, Field{Name: f.Name, Raw: endLine(f.Raw)})
 	}
 	return nil
 }
 
-// outside returns the HP-Outer fields for the outer header. Trace fields are left
+// outerField begins a field that says what is seen outside.
+const outerField = "HP-Outer: "
+
+// appendOutside appends the HP-Outer fields for the outer header. Trace fields are left
 // out: every server adds to them, and they are nobody's secret.
-func outside(outer Header) []byte {
-	var b []byte
+func appendOutside(b []byte, outer Header) []byte {
 	for _, f := range outer.Fields {
-		name := strings.ToLower(f.Name)
-		if name == "" || IsStructural(name) || name == "received" || name == "return-path" || strings.HasPrefix(name, "postern-") {
+		if f.Name == "" || IsStructural(f.Name) || f.Is("Received") || f.Is("Return-Path") || hasPrefix(f.Name, "Postern-") {
 			continue
 		}
 		// RFC 9788 section 2.2: the name, a colon and the value of the outer field.
-		b = append(append(b, "HP-Outer: "...), endLine(f.Raw)...)
+		b = append(append(b, outerField...), endLine(f.Raw)...)
 	}
 	return b
 }
 
-// writeText writes the end of a part's header and the part, encoded where a line of
-// it is longer than RFC 5322 section 2.1.1 allows.
-func writeText(b *bytes.Buffer, text []byte) {
-	longest := 0
+// appendText appends the end of a part's header and the part, encoded where a line of it
+// is longer than RFC 5322 section 2.1.1 allows.
+func appendText(b, text []byte) []byte {
+	longest, printable := 0, true
 	for line := range bytes.Lines(text) {
 		longest = max(longest, len(bytes.TrimRight(line, crlf)))
+		printable = printable && isPrintable(bytes.TrimSuffix(line, []byte(crlf)))
 	}
 	switch {
 	case longest > maxLine:
-		b.WriteString("Content-Transfer-Encoding: base64" + crlf + crlf)
+		b = append(b, "Content-Transfer-Encoding: base64"+crlf+crlf...)
 		for chunk := range slices.Chunk(text, 57) {
-			b.WriteString(base64.StdEncoding.EncodeToString(chunk) + crlf)
+			b = append(base64.StdEncoding.AppendEncode(b, chunk), crlf...)
 		}
-	case isPrintable(string(bytes.ReplaceAll(text, []byte(crlf), nil))):
-		b.WriteString(crlf)
-		b.Write(text)
-	default:
-		b.WriteString("Content-Transfer-Encoding: 8bit" + crlf + crlf)
-		b.Write(text)
+		return b
+	case !printable:
+		b = append(b, "Content-Transfer-Encoding: 8bit"+crlf...)
 	}
+	return append(append(b, crlf...), text...)
 }
 
 // Unprotect is the inverse of Protect: it finds the original in a decrypted
@@ -186,7 +199,7 @@ func Unprotect(payload []byte) (original Header, body []byte, behind [][]byte, e
 		return Header{}, nil, nil, fmt.Errorf("%w: it has no parts", ErrPayload)
 	}
 	h.DelFunc(func(f Field) bool {
-		return f.Name == "" || IsStructural(f.Name) || strings.EqualFold(f.Name, "HP-Outer")
+		return f.Name == "" || IsStructural(f.Name) || f.Is("HP-Outer")
 	})
 	structure, body, err := parsePart(parts[0])
 	if err != nil {

@@ -2,7 +2,7 @@ package message
 
 import (
 	"bytes"
-	"strings"
+	"slices"
 )
 
 // Split returns the header of a message, with its last line end but without the
@@ -53,14 +53,14 @@ func isHeader(block []byte, strict bool) bool {
 	for n := 0; len(block) > 0; n++ {
 		line, rest := cutField(block)
 		block = rest
-		name := fieldName(line)
+		length := nameLength(line)
 		switch {
-		case n == 0 && name == "" && isEnvelopeLine(line):
+		case n == 0 && length == 0 && isEnvelopeLine(line):
 			n-- // an mbox file was given as it is
-		case name == "" && (n == 0 || strict):
+		case length == 0 && (n == 0 || strict):
 			return false
-		case name != "" && !known:
-			known = isKnown(name)
+		case length > 0 && !known:
+			known = isKnown(spelling(line[:length]))
 		}
 	}
 	return known
@@ -73,7 +73,7 @@ func isEnvelopeLine(line []byte) bool {
 }
 
 // knownNames are fields that tell a header from text that happens to have colons.
-var knownNames = lowerSet("From", "To", "Cc", "Bcc", "Subject", "Date", "Sender", "Reply-To", "Message-ID",
+var knownNames = NewNames("From", "To", "Cc", "Bcc", "Subject", "Date", "Sender", "Reply-To", "Message-ID",
 	"In-Reply-To", "References", "Received", "Return-Path", "Delivered-To", "MIME-Version", "Importance",
 	"Priority", "Precedence", "Expires", "Supersedes", "Reply-By", "Deferred-Delivery", "Latest-Delivery-Time",
 	"Disposition-Notification-To", "MT-Priority", "DKIM-Signature", "User-Agent", "Organization", "Keywords", "Comments")
@@ -82,25 +82,7 @@ var knownNames = lowerSet("From", "To", "Cc", "Bcc", "Subject", "Date", "Sender"
 var knownPrefixes = []string{"content-", "x-", "postern-", "resent-", "list-", "mmhs-", "auto-", "arc-", "authentication-"}
 
 func isKnown(name string) bool {
-	name = strings.ToLower(name)
-	if knownNames[name] {
-		return true
-	}
-	for _, p := range knownPrefixes {
-		if strings.HasPrefix(name, p) {
-			return true
-		}
-	}
-	return false
-}
-
-// lowerSet makes a set of names, in lower case.
-func lowerSet(names ...string) map[string]bool {
-	set := make(map[string]bool, len(names))
-	for _, n := range names {
-		set[strings.ToLower(n)] = true
-	}
-	return set
+	return knownNames.Has(name) || slices.ContainsFunc(knownPrefixes, func(p string) bool { return hasPrefix(name, p) })
 }
 
 // NormalizeCRLF returns b with every line end, CRLF, LF or a lone CR, as CRLF. It is

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -66,17 +68,67 @@ type stampJSON struct {
 // between tokens, times in UTC as RFC 3339 has them, digests in lower-case hex,
 // empty members left out. Bytes that are not UTF-8 become U+FFFD.
 func (s *Stamp) JSON() []byte {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
+	b := strconv.AppendInt(append(make([]byte, 0, 1<<10), `{"version":`...), stampVersion, 10)
+	b = appendJSON(append(b, `,"id":`...), s.ID)
+	for _, m := range [...]struct{ key, value string }{
+		{"gateway", s.Gateway}, {"account", s.Account}, {"device", s.Device}, {"location", s.Location}, {"client", s.Client}, {"helo", s.HELO},
+	} {
+		b = appendMember(b, m.key, m.value)
+	}
+	b = appendTime(b, "submitted", s.Submitted)
+	b = appendTime(b, "accepted", s.Accepted)
+	b = appendMember(b, "priority", s.Priority)
+	b = strconv.AppendInt(append(b, `,"sequence":`...), s.Sequence, 10)
+	b = hex.AppendEncode(append(b, `,"sha256":"`...), s.SHA256[:])
+	if len(s.Previous) > 0 {
+		b = hex.AppendEncode(append(b, `","previous":"`...), s.Previous)
+	}
+	b = append(b, '"')
+	for i, w := range s.Warnings {
+		if i == 0 {
+			b = append(b, `,"warnings":[`...)
+		} else {
+			b = append(b, ',')
+		}
+		b = appendJSON(b, w)
+	}
+	if len(s.Warnings) > 0 {
+		b = append(b, ']')
+	}
+	return append(b, '}')
+}
+
+// appendMember appends a member of an object behind others, nothing where it is empty.
+func appendMember(b []byte, key, value string) []byte {
+	if value == "" {
+		return b
+	}
+	b = append(append(append(b, `,"`...), key...), `":`...)
+	return appendJSON(b, value)
+}
+
+func appendTime(b []byte, key string, t time.Time) []byte {
+	if t = t.UTC(); !hasStampForm(t) {
+		return b
+	}
+	b = append(append(append(b, `,"`...), key...), `":"`...)
+	return append(t.AppendFormat(b, time.RFC3339Nano), '"')
+}
+
+// appendJSON appends a string as JSON.
+func appendJSON(b []byte, s string) []byte {
+	plain := true
+	for i := range len(s) {
+		plain = plain && ' ' <= s[i] && s[i] <= '~' && s[i] != '"' && s[i] != '\\'
+	}
+	if plain {
+		return append(append(append(b, '"'), s...), '"')
+	}
+	w := bytes.NewBuffer(b)
+	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
-	// Strings and numbers alone cannot fail to encode, nor can a Buffer be full.
-	_ = e.Encode(stampJSON{
-		Version: stampVersion, ID: s.ID, Gateway: s.Gateway, Account: s.Account, Device: s.Device, Location: s.Location,
-		Client: s.Client, HELO: s.HELO, Submitted: formatStampTime(s.Submitted), Accepted: formatStampTime(s.Accepted),
-		Priority: s.Priority, Sequence: s.Sequence, SHA256: hex.EncodeToString(s.SHA256[:]),
-		Previous: hex.EncodeToString(s.Previous), Warnings: s.Warnings,
-	})
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	_ = e.Encode(s) // a string cannot fail to encode, nor can a Buffer be full
+	return bytes.TrimSuffix(w.Bytes(), []byte("\n"))
 }
 
 // Digest returns the SHA-256 of the canonical form: what the next stamp's Previous is.
@@ -118,15 +170,9 @@ func ParseStamp(b []byte) (*Stamp, error) {
 	return s, nil
 }
 
-// formatStampTime returns "" for the zero Time and for a year that RFC 3339 has no
-// form for: a Date field may claim any.
-func formatStampTime(t time.Time) string {
-	t = t.UTC()
-	if t.IsZero() || t.Year() < 1 || t.Year() > 9999 {
-		return ""
-	}
-	return t.Format(time.RFC3339Nano)
-}
+// hasStampForm reports whether a stamp can say a time in UTC: not the zero Time, nor a year
+// that RFC 3339 has no form for; a Date field may claim any.
+func hasStampForm(t time.Time) bool { return !t.IsZero() && t.Year() >= 1 && t.Year() <= 9999 }
 
 func parseStampTime(s string) (time.Time, error) {
 	if s == "" {
@@ -137,33 +183,34 @@ func parseStampTime(s string) (time.Time, error) {
 
 // Text returns the stamp for people: a few plain lines, with CRLF, times in loc
 // (UTC if nil).
-func (s *Stamp) Text(loc *time.Location) string {
+func (s *Stamp) Text(loc *time.Location) string { return string(s.appendText(nil, loc)) }
+
+func (s *Stamp) appendText(b []byte, loc *time.Location) []byte {
 	if loc == nil {
 		loc = time.UTC
 	}
-	var b strings.Builder
+	b = slices.Grow(b, 1<<10)
 	line := func(name, value string) {
 		if value != "" {
-			b.WriteString(wrap(name+": ", Plain(value)))
+			b = appendWrapped(b, name+": ", Plain(value))
 		}
 	}
-	at := func(t time.Time) string {
-		if formatStampTime(t) == "" {
-			return ""
+	at := func(name string, t time.Time) {
+		if hasStampForm(t.UTC()) {
+			line(name, t.In(loc).Format("2006-01-02 15:04:05 -0700"))
 		}
-		return t.In(loc).Format("2006-01-02 15:04:05 -0700")
 	}
-	b.WriteString(wrap("", "The gateway "+Plain(s.Gateway)+" passed this message on, and adds:"))
-	b.WriteString("\r\n")
+	b = appendWrapped(b, "", "The gateway "+Plain(s.Gateway)+" passed this message on, and adds:")
+	b = append(b, crlf...)
 	line("Account", s.Account)
 	if s.Sequence > 0 {
-		line("Number", fmt.Sprintf("%d of this account", s.Sequence))
+		line("Number", strconv.FormatInt(s.Sequence, 10)+" of this account")
 	}
 	line("Device", s.Device)
 	line("Location", s.Location)
 	line("Priority", s.Priority)
-	line("Submitted", at(s.Submitted))
-	line("Accepted", at(s.Accepted))
+	at("Submitted", s.Submitted)
+	at("Accepted", s.Accepted)
 	client := s.Client
 	if s.HELO != "" {
 		client = strings.TrimSpace(client + " as " + s.HELO)
@@ -180,36 +227,37 @@ func (s *Stamp) Text(loc *time.Location) string {
 	for _, w := range s.Warnings {
 		line("Warning", w)
 	}
-	return b.String()
+	return b
 }
 
 // wrap breaks start and text into lines of 78 octets at blanks, and in words that
 // are longer than a line may be. What follows the first line is indented.
-func wrap(start, text string) string {
+func wrap(start, text string) string { return string(appendWrapped(nil, start, text)) }
+
+func appendWrapped(b []byte, start, text string) []byte {
 	const indent = "    "
-	var b strings.Builder
-	b.WriteString(start)
+	b = append(b, start...)
 	length, empty := len(start), true
 	for word := range strings.FieldsSeq(text) {
 		for {
 			if !empty && length+1+len(word) > wantLine {
-				b.WriteString("\r\n" + indent)
+				b = append(b, crlf+indent...)
 				length, empty = len(indent), true
 			}
 			if !empty {
-				b.WriteByte(' ')
+				b = append(b, ' ')
 				length++
 			}
 			if len(word) <= maxLine/2 {
 				break
 			}
 			head := strings.ToValidUTF8(word[:maxLine/2], "")
-			b.WriteString(head)
+			b = append(b, head...)
 			word, length, empty = word[len(head):], wantLine, false
 		}
-		b.WriteString(word)
+		b = append(b, word...)
 		length += len(word)
 		empty = false
 	}
-	return strings.TrimRight(b.String(), " ") + "\r\n"
+	return append(bytes.TrimRight(b, " "), crlf...)
 }

@@ -1,11 +1,9 @@
 package message
 
-import "strings"
-
 // controlFields are what a sender tells the gateway, or a server on the way, and
 // nobody else. They are removed before a message is sealed, so that no copy has them
 // outside or inside, by the reason given.
-var controlFields = lowerSet(
+var controlFields = NewNames(
 	// Who else gets the message. RFC 5322 section 3.6.3 has Bcc removed or emptied;
 	// the others are what old programs and servers made of it.
 	"Bcc", "Resent-Bcc", "X-Bcc", "Apparently-To", "Envelope-To", "X-Envelope-To", "X-RCPT-To", "X-Original-To",
@@ -47,15 +45,16 @@ var controlFields = lowerSet(
 // without case, and without the blanks before their colon; folding is no cover
 // (T4). Lines that are no field go too, because to another reader they may be one.
 func StripControl(h *Header) {
-	h.DelFunc(func(f Field) bool {
-		name := strings.ToLower(f.Name)
-		return name == "" || controlFields[name] || strings.HasPrefix(name, "postern-")
-	})
+	h.DelFunc(func(f Field) bool { return isControl(f.Name) })
+}
+
+func isControl(name string) bool {
+	return name == "" || hasPrefix(name, "Postern-") || controlFields.Has(name)
 }
 
 // IsStructural reports whether a field describes the body and not the message (RFC
 // 9787 section 1.1.1): MIME-Version and Content-*.
 func IsStructural(name string) bool {
-	const prefix = "content-"
-	return strings.EqualFold(name, "MIME-Version") || len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix)
+	const prefix = "Content-"
+	return sameName(name, "MIME-Version") || len(name) > len(prefix) && hasPrefix(name, prefix)
 }

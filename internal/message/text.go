@@ -144,7 +144,7 @@ func encodeQ(b []byte) string {
 	return string(out)
 }
 
-func isPrintable(s string) bool {
+func isPrintable[T string | []byte](s T) bool {
 	for i := range len(s) {
 		if (s[i] < ' ' || s[i] > '~') && s[i] != '\t' {
 			return false

@@ -32,6 +32,7 @@ func autocrypt(public []byte, address string, now time.Time) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	now = atLeast(e, now)
 	config := strict(now)
 	at := slices.IndexFunc(identities(e), func(id *openpgp.Identity) bool { return addressOf(id.UserId.Email) == addressOf(address) })
 	if at < 0 {

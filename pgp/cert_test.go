@@ -62,10 +62,11 @@ func TestUsable(t *testing.T) {
 		{name: "expired", config: seconds(30 * day), reason: "the key KEY for a@example.org expired on 2025-03-31"},
 		{name: "expired since", config: seconds(30 * day), now: born.Add(30*day + time.Second), reason: "expired on 2025-03-31"},
 		{name: "not yet expired", config: seconds(30 * day), now: born.Add(30 * day)},
-		{name: "dated in the future", now: born.Add(-time.Hour), reason: "the key KEY for a@example.org is dated 2025-03-01, in the future"},
+		{name: "dated in the future: the clock is behind", now: born.AddDate(-25, 0, 0)},
+		{name: "expires, and the clock is behind", config: seconds(30 * day), now: born.Add(-time.Hour)},
 		{name: "revoked", change: revoke(packet.KeyCompromised), reason: "the key KEY for a@example.org is revoked"},
 		{name: "retired", change: revoke(packet.KeyRetired), reason: "is revoked"},
-		{name: "superseded, before it was", change: revoke(packet.KeySuperseded), now: born.Add(-time.Second), reason: "in the future"},
+		{name: "superseded, before it was", change: revoke(packet.KeySuperseded), now: born.Add(-time.Second), reason: "is revoked"},
 		{name: "expired subkey", change: subkey(seconds(day), true), reason: "the key KEY for a@example.org has no usable subkey for encryption: SUB expired on 2025-03-02"},
 		{name: "revoked subkey", change: func(e *openpgp.Entity, c *packet.Config) error {
 			return e.Subkeys[0].Revoke(packet.KeyCompromised, "", c)

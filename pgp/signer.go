@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,7 @@ type Signer struct {
 	secrets     [][]byte // packets
 	public      []byte
 	fingerprint string
+	born        time.Time // the current key signs from then on
 	// form is the last signature of the current key that the library made, but none of
 	// version 6, which have a salt in their announcement (RFC 9580 section 5.4).
 	form atomic.Pointer[signatureForm]
@@ -62,9 +64,21 @@ func NewSigner(secrets ...[]byte) (*Signer, error) {
 	if s.public, err = serializePublic(current); err != nil {
 		return nil, fmt.Errorf("read signing key: %w", err)
 	}
-	s.fingerprint = fingerprint(current)
+	s.fingerprint, s.born = fingerprint(current), signsFrom(current)
 	s.pool.Put(keys)
 	return s, nil
+}
+
+// signsFrom returns the earliest time at which a key can sign, the zero time for never.
+func signsFrom(e *openpgp.Entity) time.Time {
+	times := moments(e)
+	slices.SortFunc(times, time.Time.Compare)
+	for _, t := range times {
+		if _, ok := e.SigningKey(t, strict(t)); ok {
+			return t
+		}
+	}
+	return time.Time{}
 }
 
 // Public returns the certificate of the current key, as packets.
@@ -102,6 +116,11 @@ func (s *Signer) take() (*ownKeys, error) {
 //
 // The library makes the first signature in every second.
 func (s *Signer) sign(content [][]byte, now time.Time, rand io.Reader) ([]byte, *signatureForm, error) {
+	if now.Before(s.born) {
+		// The clock was ahead when the key was made, or is behind now. No program takes a
+		// signature that is older than its key, and mail must not wait until it is not.
+		now = s.born
+	}
 	form := s.form.Load()
 	if form != nil && form.second != now.Unix() {
 		form = nil

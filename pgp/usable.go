@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	pgperrors "github.com/ProtonMail/go-crypto/openpgp/errors"
@@ -82,6 +83,7 @@ func selectKey(cert []byte, address string, now time.Time) (*openpgp.Entity, *pa
 	if err != nil {
 		return nil, nil, err
 	}
+	now = atLeast(e, now)
 	key, err := e.EncryptionKeyWithError(now, strict(now))
 	if err == nil {
 		return e, key.PublicKey, nil
@@ -91,6 +93,36 @@ func selectKey(cert []byte, address string, now time.Time) (*openpgp.Entity, *pa
 		name += " for " + address
 	}
 	return nil, nil, &NoKeyError{Address: address, Reason: name + " " + objection(cert, now, err)}
+}
+
+// atLeast is now, but where the whole certificate is of the future: then the clock is behind,
+// as after a machine has lost its battery, and it is as late at least as the latest that
+// the certificate says. A clock that is behind must not make all mail fail for want of a key;
+// and for what is only encrypted, the date of a key does not matter.
+func atLeast(e *openpgp.Entity, now time.Time) time.Time {
+	if now.IsZero() || !e.PrimaryKey.CreationTime.After(now) {
+		return now
+	}
+	return slices.MaxFunc(moments(e), time.Time.Compare)
+}
+
+// moments are all the times at which a certificate says that anything of it was made.
+func moments(e *openpgp.Entity) []time.Time {
+	all := []time.Time{e.PrimaryKey.CreationTime}
+	add := func(lists ...[]*packet.VerifiableSignature) {
+		for _, s := range slices.Concat(lists...) {
+			all = append(all, s.Packet.CreationTime)
+		}
+	}
+	add(e.Revocations, e.DirectSignatures)
+	for _, id := range e.Identities {
+		add(id.Revocations, id.SelfCertifications)
+	}
+	for i := range e.Subkeys {
+		all = append(all, e.Subkeys[i].PublicKey.CreationTime)
+		add(e.Subkeys[i].Revocations, e.Subkeys[i].Bindings)
+	}
+	return all
 }
 
 func readCert(cert []byte) (*openpgp.Entity, error) {
@@ -107,10 +139,7 @@ func objection(cert []byte, now time.Time, refusal error) string {
 	if err != nil {
 		return "cannot be read: " + err.Error()
 	}
-	switch weak := weakness(e.PrimaryKey); {
-	case !now.IsZero() && e.PrimaryKey.CreationTime.After(now):
-		return "is dated " + date(e.PrimaryKey.CreationTime) + ", in the future"
-	case weak != "":
+	if weak := weakness(e.PrimaryKey); weak != "" {
 		return weak
 	}
 	config := strict(now)

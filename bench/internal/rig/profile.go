@@ -4,7 +4,6 @@ import (
 	"context"
 	_ "embed"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -25,18 +24,28 @@ const profileVariable = "POSTERN_BENCH_PROFILE"
 
 // BuildProfiled is like Build, with a profiler inside.
 func BuildProfiled(ctx context.Context, dir string) (string, error) {
-	source, err := exec.CommandContext(ctx, "go", "list", "-f", "{{.Dir}}", "postern/cmd/postern").Output()
-	if err != nil {
-		return "", fmt.Errorf("look for the gateway's source: %w", err)
-	}
-	file, overlay := filepath.Join(dir, "profiler.go"), filepath.Join(dir, "overlay.json")
-	text, err := json.Marshal(map[string]map[string]string{
-		"Replace": {filepath.Join(strings.TrimSpace(string(source)), "bench_profiler.go"): file},
-	})
+	return buildWith(ctx, dir, map[string][]byte{"bench_profiler.go": profiler})
+}
+
+// buildWith is like Build, with files of the gateway's package added or replaced.
+func buildWith(ctx context.Context, dir string, files map[string][]byte) (string, error) {
+	source, err := sources(ctx)
 	if err != nil {
 		return "", err
 	}
-	if err := errors.Join(os.WriteFile(file, profiler, 0o600), os.WriteFile(overlay, text, 0o600)); err != nil {
+	replace := make(map[string]string)
+	for name, text := range files {
+		replace[filepath.Join(source, name)] = filepath.Join(dir, name)
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			return "", err
+		}
+	}
+	overlay := filepath.Join(dir, "overlay.json")
+	text, err := json.Marshal(map[string]map[string]string{"Replace": replace})
+	if err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(overlay, text, 0o600); err != nil {
 		return "", err
 	}
 	program := filepath.Join(dir, "postern")
@@ -45,6 +54,15 @@ func BuildProfiled(ctx context.Context, dir string) (string, error) {
 		return "", fmt.Errorf("build the gateway: %w\n%s", err, out)
 	}
 	return program, nil
+}
+
+// sources is the directory of the gateway's package.
+func sources(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "list", "-f", "{{.Dir}}", "postern/cmd/postern").Output()
+	if err != nil {
+		return "", fmt.Errorf("look for the gateway's source: %w", err)
+	}
+	return strings.TrimSpace(string(out)), nil
 }
 
 // Profile is the variable of the environment that has a profiled gateway write its CPU

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"postern/internal/message"
@@ -34,11 +35,15 @@ func (g *Gate) replyToken(ctx context.Context, account Account, to Address) (Tok
 // reply, which goes to the sender of the message and not over SMTP. It returns s
 // itself where there are none.
 func (g *Gate) takeAnswers(ctx context.Context, s *Submission) (*Submission, []Token, error) {
+	mayAnswer := func(e Envelope) bool { return g.Config.isReturn(e.Address) && !g.Config.local(e.Address.ASCIIDomain()) }
+	if g.Replies == nil || !slices.ContainsFunc(s.To, mayAnswer) {
+		return s, nil, nil
+	}
 	var answers []Token
 	rest := *s
 	rest.To = nil
 	for _, e := range s.To {
-		if g.Replies == nil || !g.Config.isReturn(e.Address) || g.Config.local(e.Address.ASCIIDomain()) {
+		if !mayAnswer(e) {
 			rest.To = append(rest.To, e)
 			continue
 		}
@@ -47,9 +52,6 @@ func (g *Gate) takeAnswers(ctx context.Context, s *Submission) (*Submission, []T
 			return nil, nil, err
 		}
 		answers = append(answers, t)
-	}
-	if answers == nil {
-		return s, nil, nil
 	}
 	return &rest, answers, nil
 }

@@ -1,9 +1,9 @@
 package routing
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -157,11 +157,12 @@ func (p *parser) readEnvelope() {
 			p.refuse("RCPT "+quoted(e.Address.String()), err)
 			return
 		}
-		if i, ok := at[t.Address.Key()]; ok {
+		key := t.Address.Key()
+		if i, ok := at[key]; ok {
 			p.targets[i].merge(&t)
 			continue
 		}
-		at[t.Address.Key()] = len(p.targets)
+		at[key] = len(p.targets)
 		p.targets = append(p.targets, t)
 	}
 	if len(p.targets) == 0 {
@@ -254,8 +255,8 @@ func (p *parser) namedInHeader() map[string]bool {
 }
 
 // addressFields are those in which a tag of ours may have come to stand.
-var addressFields = []string{"From", "Sender", "Reply-To", "To", "Cc", "Bcc",
-	"Resent-From", "Resent-Sender", "Resent-To", "Resent-Cc", "Resent-Bcc"}
+var addressFields = message.NewNames("From", "Sender", "Reply-To", "To", "Cc", "Bcc",
+	"Resent-From", "Resent-Sender", "Resent-To", "Resent-Cc", "Resent-Bcc")
 
 // RewriteTags takes our tags out of the header: out of every address that has one,
 // and off the start of the subject. All other bytes stay as they are.
@@ -263,13 +264,13 @@ func (p *Policy) RewriteTags(h *message.Header) error {
 	for i := range h.Fields {
 		f := &h.Fields[i]
 		switch {
-		case p.subjectTag != "" && strings.EqualFold(f.Name, "Subject"):
+		case p.subjectTag != "" && f.Is("Subject"):
 			raw, err := p.untagSubject(*f)
 			if err != nil {
 				return err
 			}
 			f.Raw = raw
-		case p.addressTags && slices.ContainsFunc(addressFields, func(name string) bool { return strings.EqualFold(name, f.Name) }):
+		case p.addressTags && bytes.IndexByte(f.Raw, '+') >= 0 && addressFields.Has(f.Name):
 			f.Raw = untagAddresses(*f)
 		}
 	}

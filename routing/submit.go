@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -166,24 +167,21 @@ func (g *Gate) take(ctx context.Context, s *Submission, policy *Policy, h messag
 
 // accept seals the message and commits it.
 func (g *Gate) accept(ctx context.Context, s *Submission, p *Policy, original message.Header, body []byte, stamp *message.Stamp, digest []byte) (MessageID, error) {
-	m := Message{
+	a := &Acceptance{Message: Message{
 		ID: MessageID(stamp.ID), Account: s.Account.Name, Sender: s.From, Priority: p.Priority, Accepted: stamp.Accepted,
 		Size: int64(len(s.Raw)), EnvID: p.EnvID, Ret: s.Ret, Sequence: stamp.Sequence, Digest: digest, Dedup: p.Dedup,
 		Warnings: p.Warnings, Audience: p.Audience, IDHash: HashID(original.Get("Message-ID")),
-	}
-	a := &Acceptance{Message: m}
-	for i := range p.Recipients {
-		r := p.Recipients[i]
+	}, Recipients: slices.Clone(p.Recipients)}
+	m := &a.Message
+	for i := range a.Recipients {
+		r := &a.Recipients[i]
 		r.ID, r.Message = RecipientID(i), m.ID
-		a.Message.Acked = a.Message.Acked || r.Goal == GoalAcked
-		a.Recipients = append(a.Recipients, r)
-		ds, _ := Begin(&a.Recipients[i], &m, stamp.Accepted)
+		m.Acked = m.Acked || r.Goal == GoalAcked
+		ds, _ := Begin(r, m, stamp.Accepted)
 		a.Deliveries = append(a.Deliveries, ds...)
 	}
 	for i := range a.Deliveries {
-		// The slice has grown since Begin took its addresses.
-		a.Deliveries[i].Terms = &a.Recipients[a.Deliveries[i].Recipient].Terms
-		a.Message.UTF8 = a.Message.UTF8 || a.Deliveries[i].Address.NeedsUTF8()
+		m.UTF8 = m.UTF8 || a.Deliveries[i].Address.NeedsUTF8()
 	}
 	if p.Supersedes != "" {
 		a.Recall = HashID(p.Supersedes)
@@ -191,10 +189,10 @@ func (g *Gate) accept(ctx context.Context, s *Submission, p *Policy, original me
 	if p.Dedup != "" {
 		a.DedupAfter = stamp.Accepted.Add(-g.Config.DedupWindow)
 	}
-	if err := g.seal(ctx, &a.Message, s, p, original, body, stamp); err != nil {
+	if err := g.seal(ctx, m, s, p, original, body, stamp); err != nil {
 		return "", err
 	}
-	a.Sent = g.sentCopy(ctx, s, &a.Message)
+	a.Sent = g.sentCopy(ctx, s, m)
 	id, _, err := g.Ledger.Accept(ctx, a)
 	if err != nil {
 		return "", fmt.Errorf("accept message: %w", err)
@@ -214,7 +212,9 @@ func (g *Gate) seal(ctx context.Context, m *Message, s *Submission, p *Policy, o
 	if m.Acked {
 		outer.Del("Reply-To") // each copy has its own
 	}
-	m.UTF8 = m.UTF8 || !isASCII(outer.Bytes())
+	for _, f := range outer.Fields {
+		m.UTF8 = m.UTF8 || !isASCII(f.Raw)
+	}
 	var extra []message.Field
 	if m.Acked {
 		// A reply to the protected header comes to the message's own token.
@@ -254,38 +254,35 @@ func (g *Gate) seal(ctx context.Context, m *Message, s *Submission, p *Policy, o
 }
 
 // viewFields are what a status folder shows of a message.
-var viewFields = []string{"From", "To", "Cc", "Subject", "Date", "Message-ID", "In-Reply-To", "References"}
+var viewFields = message.NewNames("From", "To", "Cc", "Subject", "Date", "Message-ID", "In-Reply-To", "References")
 
 func viewHeader(original message.Header) message.Header {
 	view := original.Clone()
-	view.DelFunc(func(f message.Field) bool {
-		for _, name := range viewFields {
-			if strings.EqualFold(f.Name, name) {
-				return false
-			}
-		}
-		return true
-	})
+	view.DelFunc(func(f message.Field) bool { return !viewFields.Has(f.Name) })
 	return view
 }
 
 // complete adds what a message must have and a device may have left out (RFC 6409
 // section 8).
 func (g *Gate) complete(h *message.Header, s *Submission, id MessageID, now time.Time) error {
-	from := s.From
-	if from.IsZero() && len(s.Account.Addresses) > 0 {
-		from = s.Account.Addresses[0]
-	}
-	for _, f := range []struct{ name, value string }{
-		{"From", "<" + from.String() + ">"},
-		{"Date", now.In(g.Config.location()).Format(time.RFC1123Z)},
-		{"Message-ID", "<" + string(id) + "@" + g.Config.Hostname + ">"},
+	for _, f := range [...]struct {
+		name  string
+		value func() string
+	}{
+		{"From", func() string {
+			if s.From.IsZero() && len(s.Account.Addresses) > 0 {
+				return "<" + s.Account.Addresses[0].String() + ">"
+			}
+			return "<" + s.From.String() + ">"
+		}},
+		{"Date", func() string { return now.In(g.Config.location()).Format(time.RFC1123Z) }},
+		{"Message-ID", func() string { return "<" + string(id) + "@" + g.Config.Hostname + ">" }},
 	} {
 		if h.Get(f.name) != "" {
 			continue
 		}
 		h.Del(f.name)
-		if err := h.Append(f.name, f.value); err != nil {
+		if err := h.Append(f.name, f.value()); err != nil {
 			return fmt.Errorf("add %s: %w", f.name, err)
 		}
 	}

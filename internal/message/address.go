@@ -30,6 +30,7 @@ func Addresses(value string) []Mailbox {
 // has an address in angle brackets.
 func cutElement(s string) (element, rest string, angle bool) {
 	var b strings.Builder
+	b.Grow(min(len(s), 64)) // s is all of the list
 	depth, quoted, inAngle, at := 0, false, false, false
 	for i := 0; i < len(s); i++ {
 		c := s[i]
@@ -97,6 +98,7 @@ func parseMailbox(element string, angle bool) (Mailbox, bool) {
 // returns "" for what is no address.
 func cleanAddress(s string) string {
 	var b strings.Builder
+	b.Grow(len(s))
 	quoted := false
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
@@ -121,6 +123,9 @@ func cleanAddress(s string) string {
 
 // displayName returns the phrase in front of an address, decoded and without quotes.
 func displayName(s string) string {
+	if !strings.ContainsAny(s, `"\\`) {
+		return strings.TrimSpace(DecodeWords(s))
+	}
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		if s[i] == '\\' && i+1 < len(s) {

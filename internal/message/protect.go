@@ -76,11 +76,11 @@ func (p *Payload) behind() []byte {
 		b = append(b, `; hp-legacy-display="1"`...)
 	}
 	b = appendLine(appendLine(b), "Content-Disposition: inline")
-	b = appendText(b, p.Stamp.appendText([]byte(hidden), p.Location))
+	b = appendText(b, func(b []byte) []byte { return p.Stamp.appendText(append(b, hidden...), p.Location) })
 	b = appendLine(appendLine(b), "--", p.Boundary)
 	b = appendLine(b, "Content-Type: ", StampType)
 	b = appendLine(b, `Content-Disposition: attachment; filename="stamp.json"`)
-	b = appendText(b, p.Stamp.JSON())
+	b = appendText(b, p.Stamp.appendJSON)
 	return appendLine(appendLine(b), "--", p.Boundary, "--")
 }
 
@@ -159,25 +159,28 @@ func appendOutside(b []byte, outer Header) []byte {
 	return b
 }
 
-// appendText appends the end of a part's header and the part, encoded where a line of it
-// is longer than RFC 5322 section 2.1.1 allows.
-func appendText(b, text []byte) []byte {
+// appendText appends the end of a part's header and the part, which text appends. It is
+// encoded where a line of it is longer than RFC 5322 section 2.1.1 allows.
+func appendText(b []byte, text func([]byte) []byte) []byte {
+	start := len(b)
+	b = text(append(b, crlf...))
 	longest, printable := 0, true
-	for line := range bytes.Lines(text) {
+	for line := range bytes.Lines(b[start+len(crlf):]) {
 		longest = max(longest, len(bytes.TrimRight(line, crlf)))
 		printable = printable && isPrintable(bytes.TrimSuffix(line, []byte(crlf)))
 	}
-	switch {
-	case longest > maxLine:
-		b = append(b, "Content-Transfer-Encoding: base64"+crlf+crlf...)
-		for chunk := range slices.Chunk(text, 57) {
-			b = append(base64.StdEncoding.AppendEncode(b, chunk), crlf...)
-		}
+	if longest <= maxLine && printable {
 		return b
-	case !printable:
-		b = append(b, "Content-Transfer-Encoding: 8bit"+crlf...)
 	}
-	return append(append(b, crlf...), text...)
+	plain := bytes.Clone(b[start:])
+	if longest <= maxLine {
+		return append(append(b[:start], "Content-Transfer-Encoding: 8bit"+crlf...), plain...)
+	}
+	b = append(b[:start], "Content-Transfer-Encoding: base64"+crlf+crlf...)
+	for chunk := range slices.Chunk(plain[len(crlf):], 57) {
+		b = append(base64.StdEncoding.AppendEncode(b, chunk), crlf...)
+	}
+	return b
 }
 
 // Unprotect is the inverse of Protect: it finds the original in a decrypted

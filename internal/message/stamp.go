@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -67,8 +66,10 @@ type stampJSON struct {
 // JSON returns the stamp in its canonical form: keys in a fixed order, no blanks
 // between tokens, times in UTC as RFC 3339 has them, digests in lower-case hex,
 // empty members left out. Bytes that are not UTF-8 become U+FFFD.
-func (s *Stamp) JSON() []byte {
-	b := strconv.AppendInt(append(make([]byte, 0, 1<<10), `{"version":`...), stampVersion, 10)
+func (s *Stamp) JSON() []byte { return s.appendJSON(nil) }
+
+func (s *Stamp) appendJSON(b []byte) []byte {
+	b = strconv.AppendInt(append(b, `{"version":`...), stampVersion, 10)
 	b = appendJSON(append(b, `,"id":`...), s.ID)
 	for _, m := range [...]struct{ key, value string }{
 		{"gateway", s.Gateway}, {"account", s.Account}, {"device", s.Device}, {"location", s.Location}, {"client", s.Client}, {"helo", s.HELO},
@@ -124,15 +125,18 @@ func appendJSON(b []byte, s string) []byte {
 	if plain {
 		return append(append(append(b, '"'), s...), '"')
 	}
-	w := bytes.NewBuffer(b)
-	e := json.NewEncoder(w)
+	var w bytes.Buffer
+	e := json.NewEncoder(&w)
 	e.SetEscapeHTML(false)
 	_ = e.Encode(s) // a string cannot fail to encode, nor can a Buffer be full
-	return bytes.TrimSuffix(w.Bytes(), []byte("\n"))
+	return append(b, bytes.TrimSuffix(w.Bytes(), []byte("\n"))...)
 }
 
 // Digest returns the SHA-256 of the canonical form: what the next stamp's Previous is.
-func (s *Stamp) Digest() [sha256.Size]byte { return sha256.Sum256(s.JSON()) }
+func (s *Stamp) Digest() [sha256.Size]byte {
+	var room [1 << 10]byte // a stamp is rarely longer
+	return sha256.Sum256(s.appendJSON(room[:0]))
+}
 
 // ParseStamp reads a stamp in its canonical form, white space around it allowed. It
 // refuses any other form of the same stamp, whose digest would be another.
@@ -189,7 +193,6 @@ func (s *Stamp) appendText(b []byte, loc *time.Location) []byte {
 	if loc == nil {
 		loc = time.UTC
 	}
-	b = slices.Grow(b, 1<<10)
 	line := func(name, value string) {
 		if value != "" {
 			b = appendWrapped(b, name+": ", Plain(value))

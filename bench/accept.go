@@ -24,7 +24,8 @@ func (m measurement) cells() []string {
 }
 
 // accept measures acceptance alone: each server keeps what it gets and sends nothing
-// on. Postfix holds it; the gateway is told not to begin before tomorrow.
+// on. Postfix holds it; the gateway is told not to begin before tomorrow. Sealed, what it
+// keeps is signed for those who will read it; without that, it is only encrypted.
 func (b *bench) accept(ctx context.Context) error {
 	t := newTable(b.out, "Acceptance, to 250 with fsync; nothing is sent on",
 		"size", "server", "msg/s", "p50 ms", "p99 ms", "CPU ms/msg", "KB written/msg", "of postfix", "of reference")
@@ -41,14 +42,18 @@ func (b *bench) accept(ctx context.Context) error {
 				return err
 			}
 		}
-		gateway, err := b.acceptGateway(ctx, content)
+		plain, err := b.acceptGateway(ctx, content, false)
+		if err != nil {
+			return err
+		}
+		sealed, err := b.acceptGateway(ctx, content, true)
 		if err != nil {
 			return err
 		}
 		for _, s := range []struct {
 			name string
 			measurement
-		}{{"postern", gateway}, {"postfix", postfix}, {"reference", reference}} {
+		}{{"postern", plain}, {"postern sealed", sealed}, {"postfix", postfix}, {"reference", reference}} {
 			if s.perSecond == 0 {
 				continue
 			}
@@ -77,8 +82,8 @@ func (b *bench) acceptPostfix(ctx context.Context, content []byte) (measurement,
 	return m, errors.Join(err, stopped(p, p.Dir))
 }
 
-func (b *bench) acceptGateway(ctx context.Context, content []byte) (m measurement, err error) {
-	g, err := b.gateway(ctx, "127.0.0.1:9", true)
+func (b *bench) acceptGateway(ctx context.Context, content []byte, sealed bool) (m measurement, err error) {
+	g, err := b.gateway(ctx, "127.0.0.1:9", sealed)
 	if err != nil {
 		return m, err
 	}

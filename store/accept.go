@@ -86,7 +86,7 @@ func accept(t *tx, a *routing.Acceptance, recipients []recipientDraft, body cont
 	if err != nil {
 		return "", nil, fmt.Errorf("write message: %w", err)
 	}
-	if _, err := t.exec("INSERT INTO bodies (message, key, size, data, file) VALUES (?, ?, ?, ?, ?)",
+	if err := t.exec("INSERT INTO bodies (message, key, size, data, file) VALUES (?, ?, ?, ?, ?)",
 		append([]any{key, blob(m.Key)}, body.columns()...)...); err != nil {
 		return "", nil, fmt.Errorf("write content: %w", err)
 	}
@@ -284,7 +284,7 @@ func (db *DB) Void(ctx context.Context, account string, sequence int64, digest [
 }
 
 func insertStamp(t *tx, account string, sequence int64, digest []byte, void bool) error {
-	if _, err := t.exec("INSERT INTO stamps (account, sequence, digest, void) VALUES (?, ?, ?, ?)", account, sequence, digest, void); err != nil {
+	if err := t.exec("INSERT INTO stamps (account, sequence, digest, void) VALUES (?, ?, ?, ?)", account, sequence, digest, void); err != nil {
 		return fmt.Errorf("write stamp %d: %w", sequence, err)
 	}
 	return nil

@@ -36,7 +36,7 @@ func (db *DB) CreateAccount(ctx context.Context, a routing.Account, hash string)
 
 func insertAddresses(t *tx, account int64, addresses []routing.Address) error {
 	for i, a := range addresses {
-		if _, err := t.exec("INSERT INTO addresses (key, account, position, address) VALUES (?, ?, ?, ?)", a.Key(), account, i, a.String()); err != nil {
+		if err := t.exec("INSERT INTO addresses (key, account, position, address) VALUES (?, ?, ?, ?)", a.Key(), account, i, a.String()); err != nil {
 			return fmt.Errorf("the address %s: %w", a, explain(err))
 		}
 	}
@@ -52,11 +52,11 @@ func (db *DB) UpdateAccount(ctx context.Context, a routing.Account) error {
 		if err != nil {
 			return err
 		}
-		if _, err := t.exec("UPDATE accounts SET device = ?, strict = ?, disabled = ?, max_priority = ? WHERE id = ?",
+		if err := t.exec("UPDATE accounts SET device = ?, strict = ?, disabled = ?, max_priority = ? WHERE id = ?",
 			a.Device, a.Strict, a.Disabled, a.MaxPriority, id); err != nil {
 			return err
 		}
-		if _, err := t.exec("DELETE FROM addresses WHERE account = ?", id); err != nil {
+		if err := t.exec("DELETE FROM addresses WHERE account = ?", id); err != nil {
 			return err
 		}
 		return insertAddresses(t, id, a.Addresses)
@@ -71,7 +71,7 @@ func (db *DB) UpdateAccount(ctx context.Context, a routing.Account) error {
 func (db *DB) SetPassword(ctx context.Context, name, hash string) error {
 	err := db.write(ctx, func(t *tx) error {
 		t.accounts = true
-		n, err := t.exec("UPDATE accounts SET hash = ? WHERE name = ?", hash, name)
+		n, err := t.affect("UPDATE accounts SET hash = ? WHERE name = ?", hash, name)
 		if err == nil && n == 0 {
 			err = routing.ErrNotFound
 		}
@@ -88,8 +88,7 @@ func (db *DB) SetPassword(ctx context.Context, name, hash string) error {
 func (db *DB) RemoveAccount(ctx context.Context, name string) error {
 	err := db.change(ctx, name, func(t *tx, id int64) error {
 		t.garbage, t.accounts = true, true
-		_, err := t.exec("DELETE FROM accounts WHERE id = ?", id)
-		return err
+		return t.exec("DELETE FROM accounts WHERE id = ?", id)
 	})
 	if err != nil {
 		return fmt.Errorf("remove account %q: %w", name, err)

@@ -39,7 +39,7 @@ func (t *tx) draw(account int64) (uint32, error) {
 // flush writes the change numbers that were drawn.
 func (b *batch) flush(t *tx) error {
 	for account, c := range b.changes {
-		if _, err := t.exec("UPDATE accounts SET change = ? WHERE id = ?", c.last, account); err != nil {
+		if err := t.exec("UPDATE accounts SET change = ? WHERE id = ?", c.last, account); err != nil {
 			return fmt.Errorf("count changes of account %d: %w", account, err)
 		}
 	}

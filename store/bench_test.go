@@ -2,9 +2,13 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
+	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,10 +24,10 @@ func BenchmarkAccept(b *testing.B) {
 			r.accounts("alice")
 			letters := make([]*routing.Acceptance, b.N)
 			for i := range letters {
-				letters[i] = r.letter([]string{"bob@ok.test"})
-				letters[i].Message.Data = make([]byte, 4096)
+				letters[i] = r.fullLetter(i)
 			}
 			before := r.Commits()
+			spent := usage(b)
 			var next atomic.Int64
 			var wg sync.WaitGroup
 			b.ResetTimer()
@@ -39,10 +43,47 @@ func BenchmarkAccept(b *testing.B) {
 			}
 			wg.Wait()
 			b.StopTimer()
+			spent.report(b)
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msgs/s")
 			b.ReportMetric(float64(b.N)/float64(r.Commits()-before), "msgs/commit")
 		})
 	}
+}
+
+// fullLetter has all that a message of 4 KB has when it is sealed and stamped.
+func (r *rig) fullLetter(i int) *routing.Acceptance {
+	a := r.letter([]string{fmt.Sprintf("n%d@ok.test", i)})
+	m := &a.Message
+	hash := sha256.Sum256([]byte(m.ID))
+	m.Data, m.View, m.Head, m.Key = make([]byte, 5641), make([]byte, 212), make([]byte, 358), make([]byte, 78)
+	m.Sequence, m.Digest, m.IDHash = int64(i+1), hash[:], hash[:]
+	return a
+}
+
+// spent is what the process has used of the machine.
+type spent struct {
+	cpu     time.Duration
+	written int64
+}
+
+func usage(b *testing.B) (s spent) {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	s.cpu = time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	text, _ := os.ReadFile("/proc/self/io") // Linux alone has it
+	for line := range strings.Lines(string(text)) {
+		_, _ = fmt.Sscanf(line, "write_bytes: %d", &s.written)
+	}
+	return s
+}
+
+// report reports what was used since.
+func (s spent) report(b *testing.B) {
+	now := usage(b)
+	b.ReportMetric(float64((now.cpu-s.cpu).Nanoseconds())/float64(b.N), "cpu-ns/op")
+	b.ReportMetric(float64(now.written-s.written)/float64(b.N), "written-B/op")
 }
 
 // fill accepts n messages quickly: one commit for many, and no syncs.
@@ -81,6 +122,7 @@ func BenchmarkClaimApply(b *testing.B) {
 	r := backends()[0].open(b)
 	r.accounts("alice")
 	r.fill(b.N, func(int, *routing.Acceptance) {})
+	spent := usage(b)
 	b.ResetTimer()
 	var wg sync.WaitGroup
 	for done := 0; done < b.N; {
@@ -99,6 +141,7 @@ func BenchmarkClaimApply(b *testing.B) {
 		wg.Wait()
 	}
 	b.StopTimer()
+	spent.report(b)
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "attempts/s")
 }
 

@@ -208,7 +208,7 @@ func (db *DB) removeGarbage(ctx context.Context) error {
 	}
 	return db.write(ctx, func(t *tx) error {
 		for _, file := range files {
-			if _, err := t.exec("DELETE FROM garbage WHERE file = ?", file); err != nil {
+			if err := t.exec("DELETE FROM garbage WHERE file = ?", file); err != nil {
 				return err
 			}
 		}

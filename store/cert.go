@@ -53,10 +53,9 @@ func (db *DB) PutCert(ctx context.Context, c Cert) error {
 				created = t.now
 			}
 			t.certs = append(t.certs, key)
-			_, err := t.exec(`INSERT INTO certs (address, fingerprint, source, created, public) VALUES (?, ?, ?, ?, ?)
+			return t.exec(`INSERT INTO certs (address, fingerprint, source, created, public) VALUES (?, ?, ?, ?, ?)
 				ON CONFLICT (address, fingerprint) DO UPDATE SET source = excluded.source, created = excluded.created, public = excluded.public`,
 				key, c.Fingerprint, string(c.Source), created.UnixMilli(), c.Public)
-			return err
 		})
 	}
 	if err != nil {
@@ -71,7 +70,7 @@ func (db *DB) RemoveCert(ctx context.Context, address, fingerprint string) error
 	if err == nil {
 		err = db.write(ctx, func(t *tx) error {
 			t.certs = append(t.certs, key)
-			n, err := t.exec("DELETE FROM certs WHERE address = ? AND fingerprint = ?", key, fingerprint)
+			n, err := t.affect("DELETE FROM certs WHERE address = ? AND fingerprint = ?", key, fingerprint)
 			if err == nil && n == 0 {
 				err = routing.ErrNotFound
 			}

@@ -158,7 +158,7 @@ func lastID(records []routing.Record) int64 {
 // order stores notices to be written.
 func (c *chain) order(t *tx, orders []routing.Order) error {
 	for _, o := range orders {
-		if _, err := t.exec(`INSERT INTO tasks (message, delivery, kind, address, returned, created) VALUES (?, ?, ?, ?, ?, ?)`,
+		if err := t.exec(`INSERT INTO tasks (message, delivery, kind, address, returned, created) VALUES (?, ?, ?, ?, ?, ?)`,
 			c.message.key, int64(o.Delivery), o.Kind, o.To.String(), o.Returned, t.now.UnixMilli()); err != nil {
 			return fmt.Errorf("order notice: %w", err)
 		}
@@ -179,7 +179,7 @@ func (c *chain) wake(t *tx, at time.Time) error {
 		return nil
 	}
 	c.recipient.Wake = at
-	if _, err := t.exec("UPDATE recipients SET wake = ? WHERE id = ?", milliseconds(at), int64(c.recipient.ID)); err != nil {
+	if err := t.exec("UPDATE recipients SET wake = ? WHERE id = ?", milliseconds(at), int64(c.recipient.ID)); err != nil {
 		return fmt.Errorf("set wake: %w", err)
 	}
 	t.dueAt(at)
@@ -189,7 +189,7 @@ func (c *chain) wake(t *tx, at time.Time) error {
 // erase removes the content of a message and its key, when no delivery and no notice
 // can need them any more.
 func erase(t *tx, message int64) error {
-	n, err := t.exec(`DELETE FROM bodies WHERE message = ?1
+	n, err := t.affect(`DELETE FROM bodies WHERE message = ?1
 		AND NOT EXISTS (SELECT 1 FROM tasks WHERE message = ?1)
 		AND NOT EXISTS (SELECT 1 FROM recipients r JOIN deliveries d ON d.recipient = r.id WHERE r.message = ?1
 			AND d.closed = 0 AND d.state NOT IN ('acked', 'cancelled', 'unused'))`, message)

@@ -38,7 +38,7 @@ func (m *mover) run(db *DB) {
 	for range m.orders {
 		var err error
 		if pool == nil {
-			pool, err = openWriter(filepath.Join(db.dir, databaseName), defaultBusyTimeout)
+			pool, err = openWriter(new(direct), filepath.Join(db.dir, databaseName), defaultBusyTimeout)
 		}
 		if err == nil {
 			err = db.moveLog(pool)

@@ -75,6 +75,7 @@ type DB struct {
 
 	rw        *sql.DB // has one connection, which conn is
 	conn      *sql.Conn
+	direct    direct
 	read      *sql.DB
 	hub       hub
 	directory directory
@@ -134,7 +135,7 @@ func (db *DB) open(ctx context.Context, o Options) error {
 	}
 	file := filepath.Join(db.dir, databaseName)
 	var err error
-	if db.rw, err = openWriter(file, busy); err != nil {
+	if db.rw, err = openWriter(&db.direct, file, busy); err != nil {
 		return err
 	}
 	if err := checkVersion(ctx, db.rw); err != nil {
@@ -159,7 +160,7 @@ func (db *DB) open(ctx context.Context, o Options) error {
 		readers = max(minReaders, runtime.NumCPU())
 	}
 	if db.read, err = sql.Open("sqlite3", dsn(file, url.Values{
-		"mode": {"ro"}, "_query_only": {"1"}, "_busy_timeout": {millis(busy)}, "_stmt_cache_size": {"64"},
+		"mode": {"ro"}, "_query_only": {"1"}, "_busy_timeout": {millis(busy)}, "_stmt_cache_size": {"64"}, "_mutex": {"no"},
 	})); err != nil {
 		return err
 	}
@@ -175,15 +176,14 @@ func (db *DB) open(ctx context.Context, o Options) error {
 // openWriter opens the one connection that writes. The driver's own default for the
 // write-ahead log is synchronous=NORMAL, with which a commit may be undone by a power
 // failure after it was answered. Checkpoints are driven by the writer (shorten), not by
-// SQLite, which ignores their errors.
-func openWriter(file string, busy time.Duration) (*sql.DB, error) {
-	rw, err := sql.Open("sqlite3", dsn(file, url.Values{
+// SQLite, which ignores their errors. database/sql lets one goroutine at a time use a
+// connection, so that SQLite need not see to it (_mutex).
+func openWriter(d *direct, file string, busy time.Duration) (*sql.DB, error) {
+	d.dsn = dsn(file, url.Values{
 		"mode": {"rw"}, "_journal_mode": {"WAL"}, "_synchronous": {"FULL"}, "_foreign_keys": {"1"}, "_secure_delete": {"1"},
-		"_txlock": {"immediate"}, "_busy_timeout": {millis(busy)}, "_cache_size": {"-65536"}, "_stmt_cache_size": {"128"},
-	}))
-	if err != nil {
-		return nil, err
-	}
+		"_txlock": {"immediate"}, "_busy_timeout": {millis(busy)}, "_cache_size": {"-65536"}, "_stmt_cache_size": {"128"}, "_mutex": {"no"},
+	})
+	rw := sql.OpenDB(d)
 	rw.SetMaxOpenConns(1)
 	if _, err := rw.Exec("PRAGMA wal_autocheckpoint = 0"); err != nil {
 		return nil, errors.Join(err, rw.Close())
@@ -204,7 +204,7 @@ func (db *DB) Close() error {
 		errs = append(errs, db.read.Close())
 	}
 	if db.conn != nil {
-		errs = append(errs, db.conn.Close())
+		errs = append(errs, db.direct.close(), db.conn.Close())
 	}
 	if db.rw != nil {
 		errs = append(errs, db.rw.Close())

@@ -130,7 +130,7 @@ func create(ctx context.Context, dir string, busy time.Duration) (err error) {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	rw, err := openWriter(name, busy)
+	rw, err := openWriter(new(direct), name, busy)
 	if err != nil {
 		return err
 	}

@@ -81,8 +81,7 @@ func setEntryFlags(t *tx, account int64, folder routing.Folder, uid uint32, chan
 	if err := t.queryRow("SELECT flags FROM entries WHERE account = ? AND folder = ? AND uid = ?", account, folder, uid).Scan(&flags); err != nil {
 		return explain(err)
 	}
-	_, err := t.exec("UPDATE entries SET flags = ? WHERE account = ? AND folder = ? AND uid = ?", combine(flags, ownFlags, change), account, folder, uid)
-	return err
+	return t.exec("UPDATE entries SET flags = ? WHERE account = ? AND folder = ? AND uid = ?", combine(flags, ownFlags, change), account, folder, uid)
 }
 
 func setMailFlags(t *tx, m routing.Mailbox, uid uint32, change routing.FlagChange) error {
@@ -98,7 +97,7 @@ func setMailFlags(t *tx, m routing.Mailbox, uid uint32, change routing.FlagChang
 		own = ^chainFlags
 	}
 	next := combine(flags, own, change)
-	if _, err := t.exec("UPDATE mails SET flags = ?, keywords = ? WHERE mailbox = ? AND uid = ?",
+	if err := t.exec("UPDATE mails SET flags = ?, keywords = ? WHERE mailbox = ? AND uid = ?",
 		next, joinKeywords(combineKeywords(strings.Fields(keywords), change)), m.ID, uid); err != nil {
 		return err
 	}
@@ -157,7 +156,7 @@ func (db *DB) Expunge(ctx context.Context, m routing.Mailbox, uids []uint32) err
 		for _, uid := range uids {
 			if m.Status == routing.FolderNone {
 				t.garbage = true
-				if _, err := t.exec("DELETE FROM mails WHERE mailbox = ? AND uid = ?", m.ID, uid); err != nil {
+				if err := t.exec("DELETE FROM mails WHERE mailbox = ? AND uid = ?", m.ID, uid); err != nil {
 					return err
 				}
 				continue
@@ -202,6 +201,6 @@ func dismissEntry(t *tx, m routing.Mailbox, account int64, uid uint32) (gone boo
 	if _, err := c.apply(t, id, e); err != nil {
 		return false, err
 	}
-	_, err = t.exec("DELETE FROM entries WHERE delivery = ? AND incoming = ?", int64(id), m.Status >= routing.FolderOpen)
+	err = t.exec("DELETE FROM entries WHERE delivery = ? AND incoming = ?", int64(id), m.Status >= routing.FolderOpen)
 	return true, err
 }

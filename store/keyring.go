@@ -48,10 +48,9 @@ func (db *DB) FileLookup(ctx context.Context, a routing.Address, l routing.KeyLo
 			}
 			filings = append(filings, f)
 		}
-		_, err := t.exec(`INSERT INTO lookups (address, next, failing, reason) VALUES (?, ?, ?, ?)
+		return t.exec(`INSERT INTO lookups (address, next, failing, reason) VALUES (?, ?, ?, ?)
 			ON CONFLICT (address) DO UPDATE SET next = excluded.next, failing = excluded.failing, reason = excluded.reason`,
 			a.Key(), truncate(l.Next).UnixMilli(), l.Failing, l.Reason)
-		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("file keys found for %s: %w", a, err)
@@ -69,7 +68,7 @@ func fileFound(t *tx, address string, k routing.FoundKey) (routing.Filing, error
 		return routing.FiledRevoked, nil
 	case err == nil:
 		t.certs = append(t.certs, address)
-		_, err = t.exec("UPDATE certs SET public = ? WHERE address = ? AND fingerprint = ?", k.Public, address, k.Fingerprint)
+		err = t.exec("UPDATE certs SET public = ? WHERE address = ? AND fingerprint = ?", k.Public, address, k.Fingerprint)
 		if source == Pending {
 			return routing.FiledPending, err
 		}
@@ -87,7 +86,7 @@ func fileFound(t *tx, address string, k routing.FoundKey) (routing.Filing, error
 		filing, source = routing.FiledPending, Pending
 	}
 	t.certs = append(t.certs, address)
-	_, err = t.exec("INSERT INTO certs (address, fingerprint, source, created, public) VALUES (?, ?, ?, ?, ?)",
+	err = t.exec("INSERT INTO certs (address, fingerprint, source, created, public) VALUES (?, ?, ?, ?, ?)",
 		address, k.Fingerprint, string(source), t.now.UnixMilli(), k.Public)
 	return filing, err
 }
@@ -194,12 +193,12 @@ func (db *DB) ReleaseKeyless(ctx context.Context, address string) (records []rou
 // out of use. routing.ErrNotFound means that no such key waits or is in use.
 func (db *DB) ConfirmCert(ctx context.Context, address, fingerprint string) error {
 	return db.changeCert(ctx, "confirm", address, fingerprint, func(t *tx, key string) (int64, error) {
-		n, err := t.exec("UPDATE certs SET source = 'confirmed', created = ? WHERE address = ? AND fingerprint = ? AND source IN ('pending', 'fetched', 'confirmed')",
+		n, err := t.affect("UPDATE certs SET source = 'confirmed', created = ? WHERE address = ? AND fingerprint = ? AND source IN ('pending', 'fetched', 'confirmed')",
 			t.now.UnixMilli(), key, fingerprint)
 		if err != nil || n == 0 {
 			return n, err
 		}
-		_, err = t.exec("DELETE FROM certs WHERE address = ? AND fingerprint <> ? AND source IN ('pending', 'fetched', 'confirmed')", key, fingerprint)
+		err = t.exec("DELETE FROM certs WHERE address = ? AND fingerprint <> ? AND source IN ('pending', 'fetched', 'confirmed')", key, fingerprint)
 		return n, err
 	})
 }
@@ -208,7 +207,7 @@ func (db *DB) ConfirmCert(ctx context.Context, address, fingerprint string) erro
 // the web again.
 func (db *DB) RevokeCert(ctx context.Context, address, fingerprint string) error {
 	return db.changeCert(ctx, "revoke", address, fingerprint, func(t *tx, key string) (int64, error) {
-		return t.exec("UPDATE certs SET source = 'revoked' WHERE address = ? AND fingerprint = ?", key, fingerprint)
+		return t.affect("UPDATE certs SET source = 'revoked' WHERE address = ? AND fingerprint = ?", key, fingerprint)
 	})
 }
 
@@ -225,8 +224,7 @@ func (db *DB) changeCert(ctx context.Context, doing, address, fingerprint string
 				return err
 			}
 			// What is known has changed: the web is asked again when there is a reason to.
-			_, err = t.exec("DELETE FROM lookups WHERE address = ?", key)
-			return err
+			return t.exec("DELETE FROM lookups WHERE address = ?", key)
 		})
 	}
 	if err != nil {

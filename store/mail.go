@@ -98,7 +98,7 @@ func insertMail(t *tx, mailbox int64, d *routing.Deposit, c content) (uint32, er
 	if date.IsZero() {
 		date = t.now
 	}
-	if _, err := t.exec("INSERT INTO mails (mailbox, uid, flags, date, size, content, delivery, keywords) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+	if err := t.exec("INSERT INTO mails (mailbox, uid, flags, date, size, content, delivery, keywords) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
 		mailbox, uid, d.Flags, date.UnixMilli(), d.Size, id, idOf(int64(d.Delivery)), joinKeywords(d.Keywords)); err != nil {
 		return 0, fmt.Errorf("write mail: %w", err)
 	}
@@ -223,7 +223,7 @@ func (db *DB) Copy(ctx context.Context, from routing.Mailbox, uids []uint32, des
 			if move {
 				query = "UPDATE mails SET mailbox = ?, uid = ? WHERE mailbox = ? AND uid = ?"
 			}
-			if _, err := t.exec(query, dest.ID, to, from.ID, uid); err != nil {
+			if err := t.exec(query, dest.ID, to, from.ID, uid); err != nil {
 				return err
 			}
 			src, dst = append(src, uid), append(dst, to)

@@ -34,8 +34,7 @@ func createMailboxes(t *tx, account int64) error {
 			return err
 		}
 	}
-	_, err := t.exec("INSERT INTO subscriptions (account, name) SELECT account, name FROM mailboxes WHERE account = ?", account)
-	return err
+	return t.exec("INSERT INTO subscriptions (account, name) SELECT account, name FROM mailboxes WHERE account = ?", account)
 }
 
 func insertMailbox(t *tx, account int64, name, use string, status routing.Folder) error {
@@ -43,7 +42,7 @@ func insertMailbox(t *tx, account int64, name, use string, status routing.Folder
 	if err != nil {
 		return err
 	}
-	if _, err := t.exec(`INSERT INTO mailboxes (account, name, status, special_use, uid_validity) VALUES (?, ?, ?, ?, ?)`,
+	if err := t.exec(`INSERT INTO mailboxes (account, name, status, special_use, uid_validity) VALUES (?, ?, ?, ?, ?)`,
 		account, name, status, use, validity); err != nil {
 		return fmt.Errorf("create mailbox %q: %w", name, explain(err))
 	}
@@ -156,8 +155,7 @@ func (db *DB) DeleteMailbox(ctx context.Context, account, name string) error {
 			return err
 		}
 		t.garbage = true
-		_, err = t.exec("DELETE FROM mailboxes WHERE id = ?", m)
-		return err
+		return t.exec("DELETE FROM mailboxes WHERE id = ?", m)
 	})
 }
 
@@ -207,11 +205,10 @@ func emptyInto(t *tx, account, from int64, to string) error {
 		return err
 	}
 	// The new mailbox has a UIDVALIDITY of its own, so the UIDs can stay.
-	if _, err := t.exec("UPDATE mailboxes SET uid_next = (SELECT uid_next FROM mailboxes WHERE id = ?) WHERE id = ?", from, dest); err != nil {
+	if err := t.exec("UPDATE mailboxes SET uid_next = (SELECT uid_next FROM mailboxes WHERE id = ?) WHERE id = ?", from, dest); err != nil {
 		return err
 	}
-	_, err = t.exec("UPDATE mails SET mailbox = ? WHERE mailbox = ?", dest, from)
-	return err
+	return t.exec("UPDATE mails SET mailbox = ? WHERE mailbox = ?", dest, from)
 }
 
 // renameTree renames a mailbox and those below it. Their new names may have been others'
@@ -227,14 +224,13 @@ func renameTree(t *tx, account int64, from, to string) error {
 		if err != nil {
 			return err
 		}
-		if _, err := t.exec("UPDATE mailboxes SET name = ?, uid_validity = ? WHERE account = ? AND name = ?",
+		if err := t.exec("UPDATE mailboxes SET name = ?, uid_validity = ? WHERE account = ? AND name = ?",
 			to+strings.TrimPrefix(name, from), validity, account, name); err != nil {
 			return fmt.Errorf("rename mailbox %q: %w", name, explain(err))
 		}
 	}
-	_, err = t.exec(`UPDATE OR REPLACE subscriptions SET name = ?3 || substr(name, length(?2) + 1)
+	return t.exec(`UPDATE OR REPLACE subscriptions SET name = ?3 || substr(name, length(?2) + 1)
 		WHERE account = ?1 AND (name = ?2 OR substr(name, 1, length(?2) + 1) = ?2 || '/')`, account, from, to)
-	return err
 }
 
 // Subscribe puts a mailbox, a status folder too, on the account's list, or takes a name
@@ -242,10 +238,9 @@ func renameTree(t *tx, account int64, from, to string) error {
 func (db *DB) Subscribe(ctx context.Context, account, name string, on bool) error {
 	return db.change(ctx, account, func(t *tx, id int64) error {
 		if !on {
-			_, err := t.exec("DELETE FROM subscriptions WHERE account = ? AND name = ?", id, name)
-			return err
+			return t.exec("DELETE FROM subscriptions WHERE account = ? AND name = ?", id, name)
 		}
-		n, err := t.exec("INSERT OR REPLACE INTO subscriptions (account, name) SELECT account, name FROM mailboxes WHERE account = ? AND name = ?", id, name)
+		n, err := t.affect("INSERT OR REPLACE INTO subscriptions (account, name) SELECT account, name FROM mailboxes WHERE account = ? AND name = ?", id, name)
 		if err == nil && n == 0 {
 			err = fmt.Errorf("mailbox %q: %w", name, routing.ErrNotFound)
 		}
@@ -275,7 +270,6 @@ func (db *DB) Subscriptions(ctx context.Context, account string) (names []string
 // (RFC 3501 section 2.3.2, \Recent).
 func (db *DB) Tell(ctx context.Context, m routing.Mailbox, below uint32) error {
 	return db.write(ctx, func(t *tx) error {
-		_, err := t.exec("UPDATE mailboxes SET told = ? WHERE id = ? AND told < ?", below, m.ID, below)
-		return err
+		return t.exec("UPDATE mailboxes SET told = ? WHERE id = ? AND told < ?", below, m.ID, below)
 	})
 }

@@ -60,8 +60,7 @@ func (w *writer) tolerate(err error) error {
 
 // dataVersion changes when another connection has committed, and not when this one has.
 func (w *writer) dataVersion() (v int64, err error) {
-	err = w.db.conn.QueryRowContext(w.ctx, "PRAGMA data_version").Scan(&v)
-	return v, err
+	return w.db.direct.number("PRAGMA data_version")
 }
 
 // note writes the mark. That it is not written costs only a check at the next start.

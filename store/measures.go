@@ -36,7 +36,7 @@ func (db *DB) KeepMeasures(ctx context.Context, m routing.Mailbox, measures []ro
 			return err
 		}
 		for i := range measures {
-			if _, err := t.exec("UPDATE entries SET measure = ?, shape = ? WHERE account = ? AND folder = ? AND uid = ?",
+			if err := t.exec("UPDATE entries SET measure = ?, shape = ? WHERE account = ? AND folder = ? AND uid = ?",
 				int64(db.rendering)<<32|int64(measures[i].Size), measures[i].Shape, account, m.Status, measures[i].UID); err != nil {
 				return err
 			}

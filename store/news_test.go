@@ -142,7 +142,7 @@ func TestNewsForgotten(t *testing.T) {
 		w.look(t, r)
 		late := *w
 		err = r.write(t.Context(), func(tx *tx) error {
-			_, err := tx.exec(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 80000)
+			err := tx.exec(`WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 80000)
 				INSERT INTO changes (box, uid) SELECT 99, i FROM n`)
 			return err
 		})

@@ -146,7 +146,7 @@ func (c *chain) takes(t *tx, id routing.DeliveryID, e routing.Event) bool {
 
 // dismissed takes the entries of a delivery off the view of the account that asked.
 func dismissed(t *tx, id routing.DeliveryID, account string) error {
-	n, err := t.exec("DELETE FROM entries WHERE delivery = ? AND account = (SELECT id FROM accounts WHERE name = ?)", int64(id), account)
+	n, err := t.affect("DELETE FROM entries WHERE delivery = ? AND account = (SELECT id FROM accounts WHERE name = ?)", int64(id), account)
 	if err != nil {
 		return fmt.Errorf("remove entry: %w", err)
 	}

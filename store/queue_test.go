@@ -474,7 +474,7 @@ func TestLostBody(t *testing.T) {
 		}},
 		{"a row flipped", 1000, func(r *rig, _ string) error {
 			return r.write(context.Background(), func(t *tx) error {
-				_, err := t.exec("UPDATE bodies SET data = CAST(replace(data, 'xxxx', 'xxxy') AS BLOB) WHERE size = 1000")
+				err := t.exec("UPDATE bodies SET data = CAST(replace(data, 'xxxx', 'xxxy') AS BLOB) WHERE size = 1000")
 				return err
 			})
 		}},
@@ -509,7 +509,7 @@ func TestBodyWithoutChecksum(t *testing.T) {
 	onEach(t, func(t *testing.T, r *rig) {
 		id := r.accept(r.letter([]string{"bob@ok.test"}))[0]
 		if err := r.write(t.Context(), func(t *tx) error {
-			_, err := t.exec("UPDATE bodies SET data = substr(data, 1, size)")
+			err := t.exec("UPDATE bodies SET data = substr(data, 1, size)")
 			return err
 		}); err != nil {
 			t.Fatal(err)

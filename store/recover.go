@@ -45,7 +45,7 @@ const drawnAtOnce = 1000
 // voidLost records as void the numbers of stamps that were drawn before a crash for
 // messages that were not accepted, while later ones were: a gap always means something.
 func voidLost(t *tx) error {
-	_, err := t.exec(`INSERT INTO stamps (account, sequence, digest, void)
+	err := t.exec(`INSERT INTO stamps (account, sequence, digest, void)
 		WITH RECURSIVE drawn (account, sequence, least) AS (
 			SELECT account, last, max(1, last - ?) FROM
 				(SELECT a.name AS account, (SELECT max(s.sequence) FROM stamps s WHERE s.account = a.name) AS last FROM accounts a)

@@ -83,7 +83,7 @@ func (db *DB) replaceSealed(ctx context.Context, update string, values []sealedV
 			if v.fresh == nil {
 				continue
 			}
-			changed, err := t.exec(update, v.fresh, v.row, v.old)
+			changed, err := t.affect(update, v.fresh, v.row, v.old)
 			if err != nil {
 				return err
 			}
@@ -141,12 +141,12 @@ func (db *DB) resealContent(ctx context.Context, id int64, sealedFor string, old
 		return false, err
 	}
 	err = db.write(ctx, func(t *tx) error {
-		n, err := t.exec("UPDATE contents SET size = ?, data = ?, file = ? WHERE id = ?", append(c.columns(), id)...)
+		n, err := t.affect("UPDATE contents SET size = ?, data = ?, file = ? WHERE id = ?", append(c.columns(), id)...)
 		if err == nil && n == 0 {
 			err = routing.ErrNotFound
 		}
 		if err == nil && old.file != "" {
-			_, err = t.exec("INSERT INTO garbage (file) VALUES (?)", old.file)
+			err = t.exec("INSERT INTO garbage (file) VALUES (?)", old.file)
 		}
 		t.garbage, t.erased = true, true
 		return err

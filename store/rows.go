@@ -75,11 +75,10 @@ func insertDelivery(t *tx, d *routing.Delivery, local int64) (int64, error) {
 // updateDelivery writes all that Next can change.
 func updateDelivery(t *tx, d *routing.Delivery) error {
 	t.dueAt(d.Due)
-	_, err := t.exec(`UPDATE deliveries SET state = ?, since = ?, started = ?, due = ?, attempts = ?, relayed = ?,
+	return t.exec(`UPDATE deliveries SET state = ?, since = ?, started = ?, due = ?, attempts = ?, relayed = ?,
 		closed = ?, passed = ?, late = ?, warned = ?, asked = ?, told = ?, failure = ?, last = ? WHERE id = ?`,
 		d.State.String(), d.Since.UnixMilli(), milliseconds(d.Started), milliseconds(d.Due), d.Attempts, milliseconds(d.Relayed),
 		d.Closed, d.Passed, d.Late, d.Warned, d.Asked, d.Told, string(d.Failure), outcomeText(d.Last), int64(d.ID))
-	return err
 }
 
 func outcomeText(o routing.Outcome) any {
@@ -110,7 +109,7 @@ func insertEvent(t *tx, rec *routing.Record) (err error) {
 		return err
 	}
 	if len(rec.Evidence) > 0 {
-		if _, err := t.exec("INSERT INTO reports (event, sealed) VALUES (?, ?)", rec.ID, rec.Evidence); err != nil {
+		if err := t.exec("INSERT INTO reports (event, sealed) VALUES (?, ?)", rec.ID, rec.Evidence); err != nil {
 			return err
 		}
 	}

@@ -108,6 +108,5 @@ func (db *DB) KeepDigests(ctx context.Context, digests []routing.Mail) error {
 }
 
 func insertDigest(t *tx, content int64, sealed []byte) error {
-	_, err := t.exec("INSERT OR REPLACE INTO digests (content, sealed) SELECT id, ? FROM contents WHERE id = ?", sealed, content)
-	return err
+	return t.exec("INSERT OR REPLACE INTO digests (content, sealed) SELECT id, ? FROM contents WHERE id = ?", sealed, content)
 }

@@ -17,9 +17,10 @@ type querier interface {
 
 // tx is the transaction under way, as one request sees it.
 type tx struct {
-	ctx  context.Context // without cancellation: with it, the driver starts a goroutine for every statement
-	conn *sql.Conn
-	now  time.Time // one for the whole transaction: UTC, whole milliseconds
+	ctx     context.Context // without cancellation: with it, the driver starts a goroutine for every statement
+	conn    *sql.Conn
+	*direct           // the same connection
+	now     time.Time // one for the whole transaction: UTC, whole milliseconds
 	// wrote says that a statement may have changed rows.
 	wrote bool
 	batch *batch
@@ -70,24 +71,27 @@ func (t *tx) queryRow(query string, args ...any) *sql.Row {
 	return t.conn.QueryRowContext(t.ctx, query, args...)
 }
 
-// exec changes rows, and returns how many.
-func (t *tx) exec(query string, args ...any) (int64, error) {
+// exec changes rows.
+func (t *tx) exec(query string, args ...any) error {
 	t.wrote = true
-	result, err := t.conn.ExecContext(t.ctx, query, args...)
-	if err != nil {
+	_, err := t.direct.run(nil, query, args...)
+	return err
+}
+
+// affect changes rows, and returns how many.
+func (t *tx) affect(query string, args ...any) (int64, error) {
+	if err := t.exec(query, args...); err != nil {
 		return 0, err
 	}
-	return result.RowsAffected()
+	return t.direct.number("SELECT changes()")
 }
 
 // insert adds a row, and returns its integer key.
 func (t *tx) insert(query string, args ...any) (int64, error) {
-	t.wrote = true
-	result, err := t.conn.ExecContext(t.ctx, query, args...)
-	if err != nil {
+	if err := t.exec(query, args...); err != nil {
 		return 0, err
 	}
-	return result.LastInsertId()
+	return t.direct.number("SELECT last_insert_rowid()")
 }
 
 // reader reads in a transaction of its own.

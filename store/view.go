@@ -78,10 +78,10 @@ func (v *entry) show(t *tx) error {
 		return err
 	}
 	if uid == 0 {
-		_, err = t.exec(`INSERT INTO entries (account, folder, uid, flags, date, delivery, incoming, event) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		err = t.exec(`INSERT INTO entries (account, folder, uid, flags, date, delivery, incoming, event) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
 			v.account, v.folder, next, v.flags, t.now.UnixMilli(), int64(v.delivery), v.incoming, v.event)
 	} else {
-		_, err = t.exec(`UPDATE entries SET folder = ?, uid = ?, flags = ?, date = ?, event = ?, measure = 0, shape = NULL WHERE delivery = ? AND incoming = ?`,
+		err = t.exec(`UPDATE entries SET folder = ?, uid = ?, flags = ?, date = ?, event = ?, measure = 0, shape = NULL WHERE delivery = ? AND incoming = ?`,
 			v.folder, next, v.flags, t.now.UnixMilli(), v.event, int64(v.delivery), v.incoming)
 	}
 	if err != nil {
@@ -92,7 +92,7 @@ func (v *entry) show(t *tx) error {
 
 // remove takes the entry off the view.
 func (v *entry) remove(t *tx) error {
-	if _, err := t.exec("DELETE FROM entries WHERE delivery = ? AND incoming = ?", int64(v.delivery), v.incoming); err != nil {
+	if err := t.exec("DELETE FROM entries WHERE delivery = ? AND incoming = ?", int64(v.delivery), v.incoming); err != nil {
 		return fmt.Errorf("remove entry: %w", err)
 	}
 	var name string

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"sync"
 	"time"
-
-	sqlite3 "github.com/mattn/go-sqlite3"
 )
 
 // maxBatch is how many requests share a commit at most: enough to make the cost of the
@@ -178,7 +176,7 @@ func (w *writer) begin() error {
 }
 
 func (w *writer) commit(b *batch) error {
-	if err := b.flush(&tx{ctx: w.ctx, conn: w.db.conn}); err != nil {
+	if err := b.flush(&tx{ctx: w.ctx, conn: w.db.conn, direct: &w.db.direct}); err != nil {
 		return err
 	}
 	if err := w.exec("COMMIT"); err != nil {
@@ -205,7 +203,7 @@ func (w *writer) next(served int) *request {
 // that the transaction holds half of it. The error is one that ends the whole
 // transaction; what only the request did wrong is its own.
 func (w *writer) serve(b *batch, r *request, now time.Time) (spoiled bool, err error) {
-	t := &tx{ctx: w.ctx, conn: w.db.conn, now: now, batch: b}
+	t := &tx{ctx: w.ctx, conn: w.db.conn, direct: &w.db.direct, now: now, batch: b}
 	r.effects = effects{}
 	if r.err = r.do(t); r.err == nil {
 		r.effects = t.effects
@@ -244,11 +242,12 @@ func (w *writer) again(b *batch, requests []*request, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		end := "RELEASE request"
 		if spoiled {
-			end = "ROLLBACK TO request; RELEASE request"
+			if err := w.exec("ROLLBACK TO request"); err != nil {
+				return err
+			}
 		}
-		if err := w.exec(end); err != nil {
+		if err := w.exec("RELEASE request"); err != nil {
 			return err
 		}
 	}
@@ -343,16 +342,10 @@ func (w *writer) follow(e effects) {
 }
 
 func (w *writer) exec(query string) error {
-	_, err := w.db.conn.ExecContext(w.ctx, query)
+	_, err := w.db.direct.run(nil, query)
 	return err
 }
 
 func (w *writer) inTransaction() bool {
-	in := false
-	// Raw fails only when the connection is closed, and then there is no transaction.
-	_ = w.db.conn.Raw(func(c any) error {
-		in = !c.(*sqlite3.SQLiteConn).AutoCommit()
-		return nil
-	})
-	return in
+	return !w.db.direct.conn.AutoCommit()
 }

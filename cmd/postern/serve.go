@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -39,8 +37,11 @@ func (a *app) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	log := newLog(c.Log, a.stderr)
-	g, err := openGateway(ctx, c, new(clock), log, func(records []routing.Record) { logEvents(log, records) })
+	out := &bundler{w: a.stderr}
+	log := newLog(c.Log, out)
+	g, err := openGateway(ctx, c, new(clock), log, func(records []routing.Record) {
+		out.bundle(func() { logEvents(log, time.Now(), records) })
+	})
 	if err != nil {
 		return err
 	}
@@ -97,40 +98,4 @@ func (g *gateway) reloadOnHangup(ctx context.Context) (stop func()) {
 		cancel()
 		<-done
 	}
-}
-
-// logEvents writes one line for each event: business, with fixed keys. No content,
-// subject or token is among them, and at info no address (T28): logs travel, and who
-// stands in for whom, or had a blind copy, is nobody's to read there. "postern trace"
-// tells it to who may open the database.
-func logEvents(log *slog.Logger, records []routing.Record) {
-	for i := range records {
-		r := &records[i]
-		attrs := []any{"event", r.Kind.String(), "message", string(r.Message), "delivery", int64(r.Delivery), "step", r.Step,
-			"state", r.To.String()}
-		if log.Enabled(context.Background(), slog.LevelDebug) {
-			attrs = append(attrs, "to", r.Address.String())
-		}
-		if !r.Fits {
-			attrs = append(attrs, "noted", true)
-		}
-		if r.Attempt > 0 {
-			attrs = append(attrs, "attempt", r.Attempt)
-		}
-		if o := r.Outcome; o.Verdict != 0 || o.Code != 0 || !o.Status.IsZero() {
-			attrs = append(attrs, "verdict", verdictText(o), "code", o.Code, "status", o.Status.String(), "remote", o.Remote)
-		}
-		if r.By != "" {
-			attrs = append(attrs, "by", r.By)
-		}
-		log.Info("delivery", attrs...)
-	}
-}
-
-// verdictText is the name of an outcome's verdict; a report has none.
-func verdictText(o routing.Outcome) string {
-	if o.Verdict == 0 {
-		return ""
-	}
-	return fmt.Sprint(o.Verdict)
 }

@@ -20,15 +20,16 @@ func (r *Runner) clear(job *Job, outer message.Header, own []byte, level Securit
 		}
 		return inClear(mail), Outcome{}
 	}
-	content, err := r.content(m)
-	if err != nil {
-		return composed{}, r.internal(job, "open content", err)
-	}
-	entity := content
-	if !m.Notice {
-		original, body, behind, err := message.Unprotect(content)
+	var entity []byte
+	var err error
+	if m.Notice {
+		if entity, err = r.Sealer.Open(nil, id, m.Data, m.Key); err != nil {
+			return composed{}, r.internal(job, "open content", err)
+		}
+	} else {
+		original, body, stamp, err := r.original(m)
 		if err != nil {
-			return composed{}, r.internal(job, "read content", err)
+			return composed{}, r.internal(job, "open content", err)
 		}
 		if job.Message.Acked {
 			original.Del("Reply-To") // the copy has its own
@@ -36,10 +37,6 @@ func (r *Runner) clear(job *Job, outer message.Header, own []byte, level Securit
 		outer = message.ClearHeader(outer, original, level == Signed)
 		if level != Signed {
 			return inClear(asItCame(outer, own, body)), Outcome{}
-		}
-		stamp, err := message.StampAmong(behind)
-		if err != nil {
-			return composed{}, r.internal(job, "read stamp", err)
 		}
 		if entity, err = r.protectClear(original, body, stamp); err != nil {
 			return composed{}, r.internal(job, "protect content", err)
@@ -52,17 +49,27 @@ func (r *Runner) clear(job *Job, outer message.Header, own []byte, level Securit
 	return inClear(mail), Outcome{}
 }
 
-// content is what is encrypted in a message: as it was when this process encrypted it, if
-// that was just now.
-func (r *Runner) content(m *Message) ([]byte, error) {
-	if m.Content != nil {
-		return bytes.Join(m.Content, nil), nil
+// original is what was submitted, and where its stamp is: as they were when this process
+// encrypted them, if that was just now.
+func (r *Runner) original(m *Message) (h message.Header, body []byte, stamp func() (*message.Stamp, error), err error) {
+	if p := m.Content; p != nil {
+		h, body = p.Unprotect()
+		return h, body, func() (*message.Stamp, error) { return p.Stamp, nil }, nil
 	}
-	return r.Sealer.Open(nil, string(m.ID), m.Data, m.Key)
+	content, err := r.Sealer.Open(nil, string(m.ID), m.Data, m.Key)
+	if err != nil {
+		return message.Header{}, nil, nil, err
+	}
+	h, body, behind, err := message.Unprotect(content)
+	return h, body, func() (*message.Stamp, error) { return message.StampAmong(behind) }, err
 }
 
 // protectClear is the entity to be signed in clear.
-func (r *Runner) protectClear(original message.Header, body []byte, stamp *message.Stamp) ([]byte, error) {
+func (r *Runner) protectClear(original message.Header, body []byte, readStamp func() (*message.Stamp, error)) ([]byte, error) {
+	stamp, err := readStamp()
+	if err != nil {
+		return nil, err
+	}
 	boundary, err := newBoundary(r.Rand)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,8 @@ package routing
 import (
 	"net/netip"
 	"time"
+
+	"postern/internal/message"
 )
 
 // MessageID names a message for as long as anyone may ask: the id in the 250, in
@@ -43,9 +45,9 @@ type Message struct {
 	Data []byte
 	// Key is the session key of Data, wrapped by the spool key.
 	Key []byte
-	// Content is what is encrypted in Data, in pieces, for a copy that leaves in clear right
-	// after the message was accepted. It is in memory alone, and nil after that.
-	Content [][]byte
+	// Content is what is encrypted in Data, for a copy that leaves in clear right after the
+	// message was accepted. It is in memory alone, and nil after that.
+	Content *message.Payload
 
 	UTF8     bool // some address or header of it needs SMTPUTF8 (RFC 6531)
 	EnvID    string

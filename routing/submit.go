@@ -228,8 +228,9 @@ func (g *Gate) seal(ctx context.Context, m *Message, s *Submission, p *Policy, o
 	if err != nil {
 		return err
 	}
-	content, err := message.Protect(message.Payload{Original: original, Body: body, Stamp: stamp, Outer: outer,
-		Extra: extra, Boundary: boundary, Location: g.Config.Location})
+	payload := message.Payload{Original: original, Body: body, Stamp: stamp, Outer: outer,
+		Extra: extra, Boundary: boundary, Location: g.Config.Location}
+	content, err := message.Protect(payload)
 	if err != nil {
 		return fmt.Errorf("protect content: %w", err)
 	}
@@ -238,7 +239,7 @@ func (g *Gate) seal(ctx context.Context, m *Message, s *Submission, p *Policy, o
 		return err
 	}
 	if inClear {
-		m.Content = content
+		m.Content = &payload
 	}
 	if m.Data, m.Key, err = signerOf(g.Signers, m.Account, g.Sealer).Seal(string(m.ID), readers, content...); err != nil {
 		return fmt.Errorf("seal content: %w", err)

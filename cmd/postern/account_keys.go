@@ -68,8 +68,12 @@ func (k *gatewayKeys) sealers(rand io.Reader, now func() time.Time) (gateway *pg
 }
 
 // autocrypt returns what an account shows of its key: its own, where the configuration
-// says so. The gateway's would have the answers sealed for a key that their reader lacks.
+// says so; nil where there are no such keys. The gateway's would have the answers sealed for
+// a key that their reader lacks.
 func (c *Config) autocrypt(own map[string]routing.Sealer, now func() time.Time) func(string, routing.Address) []byte {
+	if len(own) == 0 {
+		return nil
+	}
 	return func(account string, a routing.Address) []byte {
 		sealer, ok := own[account].(*pgp.Sealer)
 		if !ok || !c.Accounts[account].Autocrypt {

@@ -110,11 +110,10 @@ func divide(h Header, extra []Field) (protected, structure []byte) {
 	protected = make([]byte, 0, h.size()+len(crlf))
 	for _, f := range h.Fields {
 		switch {
-		case f.Name == "", f.Is("HP-Outer"):
-			// RFC 9788 section 2.2: only who builds the payload says what is outside.
+		case !isInside(f, extra):
 		case IsStructural(f.Name):
 			structure = append(structure, endLine(f.Raw)...)
-		case !slices.ContainsFunc(extra, func(e Field) bool { return e.Is(f.Name) }):
+		default:
 			protected = append(protected, endLine(f.Raw)...)
 		}
 	}
@@ -122,6 +121,30 @@ func divide(h Header, extra []Field) (protected, structure []byte) {
 		protected = append(protected, endLine(f.Raw)...)
 	}
 	return protected, structure
+}
+
+// isInside reports whether a field of the original is in the payload.
+func isInside(f Field, extra []Field) bool {
+	// RFC 9788 section 2.2: only who builds the payload says what is outside.
+	return f.Name != "" && !f.Is("HP-Outer") && !slices.ContainsFunc(extra, func(e Field) bool { return e.Is(f.Name) })
+}
+
+// Unprotect returns the original as the function of that name finds it in what Protect
+// builds, without building it.
+func (p *Payload) Unprotect() (original Header, body []byte) {
+	h := Header{Fields: make([]Field, 0, len(p.Original.Fields)+len(p.Extra))}
+	add := func(fields []Field, which func(Field) bool) {
+		for _, f := range fields {
+			if which(f) {
+				f.Raw = endLine(f.Raw)
+				h.Fields = append(h.Fields, f)
+			}
+		}
+	}
+	add(p.Original.Fields, func(f Field) bool { return isInside(f, p.Extra) && !IsStructural(f.Name) })
+	add(p.Extra, func(Field) bool { return true })
+	add(p.Original.Fields, func(f Field) bool { return isInside(f, p.Extra) && IsStructural(f.Name) })
+	return h, p.Body
 }
 
 // endLine returns raw with a line end: the last field of a header that was cut off
@@ -165,9 +188,10 @@ func appendText(b []byte, text func([]byte) []byte) []byte {
 	start := len(b)
 	b = text(append(b, crlf...))
 	longest, printable := 0, true
-	for line := range bytes.Lines(b[start+len(crlf):]) {
-		longest = max(longest, len(bytes.TrimRight(line, crlf)))
-		printable = printable && isPrintable(bytes.TrimSuffix(line, []byte(crlf)))
+	for rest := b[start+len(crlf):]; len(rest) > 0; {
+		var line []byte
+		line, rest, _ = bytes.Cut(rest, []byte(crlf))
+		longest, printable = max(longest, len(line)), printable && isPrintable(line)
 	}
 	if longest <= maxLine && printable {
 		return b

@@ -359,3 +359,37 @@ func BenchmarkProtect(b *testing.B) {
 		}
 	}
 }
+
+// TestPayloadUnprotect: what is taken out of a payload is the same whether it was built or
+// not, down to lines that are no fields and a header that is cut off.
+func TestPayloadUnprotect(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		field := rapid.SampledFrom([]string{"From: a@b\r\n", "To: c@d,\r\n e@f\r\n", "hp-outer: forged\r\n", "HP-Outer : forged\r\n", "no field\r\n", " continued\r\n",
+			"Content-Type: text/plain\r\n", "MIME-Version: 1.0\r\n", "reply-to: x@y\r\n", "Reply-To : z@y\r\n", "Subject:\r\n", "X: no end"})
+		original, err := ParseHeader([]byte(strings.Join(rapid.SliceOf(field).Draw(t, "fields"), "")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := Payload{Original: original, Body: []byte("body"), Boundary: "b0", Stamp: stamp()}
+		if rapid.Bool().Draw(t, "extra") {
+			p.Extra = []Field{{Name: "Reply-To", Raw: []byte("Reply-To: token@d")}}
+		}
+		raw, err := protected(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, wantBody, _, err := Unprotect(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, gotBody := p.Unprotect()
+		if !bytes.Equal(got.Bytes(), want.Bytes()) || !bytes.Equal(gotBody, wantBody) || len(got.Fields) != len(want.Fields) {
+			t.Fatalf("got\n%swant\n%s", got.Bytes(), want.Bytes())
+		}
+		for i, f := range want.Fields {
+			if got.Fields[i].Name != f.Name {
+				t.Errorf("%q is called %q", f.Raw, got.Fields[i].Name)
+			}
+		}
+	})
+}

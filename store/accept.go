@@ -86,8 +86,9 @@ func accept(t *tx, a *routing.Acceptance, recipients []recipientDraft, body cont
 	if err != nil {
 		return "", nil, fmt.Errorf("write message: %w", err)
 	}
+	data, file := body.columns()
 	if err := t.exec("INSERT INTO bodies (message, key, size, data, file) VALUES (?, ?, ?, ?, ?)",
-		append([]any{key, blob(m.Key)}, body.columns()...)...); err != nil {
+		key, blob(m.Key), body.size, data, file); err != nil {
 		return "", nil, fmt.Errorf("write content: %w", err)
 	}
 	if m.Sequence > 0 {

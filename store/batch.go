@@ -1,8 +1,12 @@
 package store
 
 import (
+	"cmp"
+	"database/sql/driver"
 	"fmt"
 	"time"
+
+	"postern/routing"
 )
 
 // batch is what the requests of one transaction share.
@@ -25,10 +29,13 @@ type changes struct {
 func (t *tx) draw(account int64) (uint32, error) {
 	c := t.batch.changes[account]
 	if c == nil {
-		c = new(changes)
-		if err := t.queryRow("SELECT change, name FROM accounts WHERE id = ?", account).Scan(&c.last, &c.name); err != nil {
-			return 0, fmt.Errorf("read changes of account %d: %w", account, err)
+		var row [2]driver.Value
+		if found, err := t.run(row[:], "SELECT change, name FROM accounts WHERE id = ?", account); !found || err != nil {
+			return 0, fmt.Errorf("read changes of account %d: %w", account, cmp.Or(err, routing.ErrNotFound))
 		}
+		last, _ := row[0].(int64) // the table is STRICT
+		name, _ := row[1].(string)
+		c = &changes{name: name, last: uint32(last)}
 		t.batch.changes[account] = c
 	}
 	c.last++

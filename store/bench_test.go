@@ -89,9 +89,7 @@ func (s spent) report(b *testing.B) {
 // fill accepts n messages quickly: one commit for many, and no syncs.
 func (r *rig) fill(n int, prepare func(i int, a *routing.Acceptance)) {
 	r.t.Helper()
-	if _, err := r.conn.ExecContext(context.Background(), "PRAGMA synchronous = OFF"); err != nil {
-		r.t.Fatal(err)
-	}
+	r.unsynced()
 	for i := 0; i < n; i += 5000 {
 		err := r.write(context.Background(), func(t *tx) error {
 			for j := range min(5000, n-i) {
@@ -112,9 +110,8 @@ func (r *rig) fill(n int, prepare func(i int, a *routing.Acceptance)) {
 			r.t.Fatal(err)
 		}
 	}
-	if _, err := r.conn.ExecContext(context.Background(), "PRAGMA synchronous = FULL"); err != nil {
-		r.t.Fatal(err)
-	}
+	r.careless = false
+	r.restart()
 }
 
 // BenchmarkClaimApply is the store's part of one attempt, by 32 workers.

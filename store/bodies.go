@@ -57,12 +57,12 @@ func (c content) whole(stored []byte) ([]byte, error) {
 	return data, nil
 }
 
-// columns are the values of size, data and file.
-func (c content) columns() []any {
+// columns are the values of data and file.
+func (c content) columns() (data, file any) {
 	if c.file != "" {
-		return []any{c.size, nil, c.file}
+		return nil, c.file
 	}
-	return []any{c.size, blob(c.data), nil}
+	return blob(c.data), nil
 }
 
 // put makes data ready to be referred to by a row. Where it is large, it is in a file,

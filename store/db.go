@@ -75,7 +75,7 @@ type DB struct {
 
 	rw        *sql.DB // has one connection, which conn is
 	conn      *sql.Conn
-	direct    direct
+	direct    direct // on the same connection: from Run on, both are the writer's alone
 	read      *sql.DB
 	hub       hub
 	directory directory

@@ -20,6 +20,7 @@ type direct struct {
 	conn     *sqlite3.SQLiteConn // the last that was opened
 	prepared map[string]*sqlite3.SQLiteStmt
 	args     []driver.NamedValue // of one statement; kept for the next
+	row      [1]driver.Value
 }
 
 // maxPrepared is how many statements are kept: far more than there are.
@@ -49,12 +50,11 @@ func (d *direct) run(row []driver.Value, query string, args ...any) (found bool,
 	}
 	d.args = d.args[:0]
 	for i, a := range args {
-		if !driver.IsValue(a) {
-			if a, err = driver.DefaultParameterConverter.ConvertValue(a); err != nil {
-				return false, fmt.Errorf("argument %d: %w", i+1, err)
-			}
+		v, err := valueOf(a)
+		if err != nil {
+			return false, fmt.Errorf("argument %d: %w", i+1, err)
 		}
-		d.args = append(d.args, driver.NamedValue{Ordinal: i + 1, Value: a})
+		d.args = append(d.args, driver.NamedValue{Ordinal: i + 1, Value: v})
 	}
 	// Unlike Exec, this binds all arguments and begins the statement in one call into C; and
 	// what gives no row is done with its first step.
@@ -70,15 +70,25 @@ func (d *direct) run(row []driver.Value, query string, args ...any) (found bool,
 	return found, errors.Join(err, rows.Close())
 }
 
+// valueOf is what the driver is given for an argument.
+func valueOf(a any) (driver.Value, error) {
+	switch a := a.(type) {
+	case nil, int64, string, bool, []byte:
+		return a, nil
+	case int:
+		return int64(a), nil
+	}
+	return driver.DefaultParameterConverter.ConvertValue(a)
+}
+
 // number is run for a statement that gives one number.
 func (d *direct) number(query string, args ...any) (int64, error) {
-	var row [1]driver.Value
-	if _, err := d.run(row[:], query, args...); err != nil {
+	if _, err := d.run(d.row[:], query, args...); err != nil {
 		return 0, err
 	}
-	n, ok := row[0].(int64)
+	n, ok := d.row[0].(int64)
 	if !ok {
-		return 0, fmt.Errorf("%T is no number: %s", row[0], query)
+		return 0, fmt.Errorf("%T is no number: %s", d.row[0], query)
 	}
 	return n, nil
 }

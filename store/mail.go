@@ -85,7 +85,8 @@ func insertMail(t *tx, mailbox int64, d *routing.Deposit, c content) (uint32, er
 	if err != nil {
 		return 0, err
 	}
-	id, err := t.insert("INSERT INTO contents (size, data, file) VALUES (?, ?, ?)", c.columns()...)
+	data, file := c.columns()
+	id, err := t.insert("INSERT INTO contents (size, data, file) VALUES (?, ?, ?)", c.size, data, file)
 	if err != nil {
 		return 0, fmt.Errorf("write content: %w", err)
 	}

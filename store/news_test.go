@@ -157,7 +157,7 @@ func TestNewsForgotten(t *testing.T) {
 			t.Errorf("all was told %d times, want once more", late.whole)
 		}
 		var n int
-		if err := r.conn.QueryRowContext(t.Context(), "SELECT count(*) FROM changes").Scan(&n); err != nil || n > 65536+4096 {
+		if err := r.read.QueryRowContext(t.Context(), "SELECT count(*) FROM changes").Scan(&n); err != nil || n > 65536+4096 {
 			t.Errorf("%d changes are kept, %v", n, err)
 		}
 	})
@@ -170,7 +170,7 @@ func TestNewsPlan(t *testing.T) {
 			for wanted, want := range map[string]string{touchedLines: "AND uid=?)", newLines: "AND uid>?)"} {
 				query, args := r.linesQuery(r.mailbox("alice", name), 1, wanted)
 				var plan []string
-				rows, err := r.conn.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, append(args, "[1]")...)
+				rows, err := r.read.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, append(args, "[1]")...)
 				_, err = collect(rows, err, func(row scanner) (s string, err error) {
 					var a, b, c any
 					err = row.Scan(&a, &b, &c, &s)

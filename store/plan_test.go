@@ -45,7 +45,7 @@ var mayScan = map[string]string{
 // composed are the functions that put a query together, and what comes of it; none where
 // it is no query of rows, or is looked at where it is called.
 var composed = map[string][]string{
-	"query": nil, "queryRow": nil, "exec": nil, "affect": nil, "insert": nil, "run": nil, "number": nil,
+	"query": nil, "queryRow": nil, "exec": nil, "affect": nil, "insert": nil, "run": nil, "number": nil, "next": nil,
 	"again": nil, "check": nil, "checkpoint": nil,
 	"domainsIn": {"SELECT DISTINCT address FROM certs"},
 	"readChain": {
@@ -185,7 +185,7 @@ type sqlStatement struct {
 }
 
 // takers are the methods that take SQL, and which of their arguments it is.
-var takers = map[string]int{"query": 0, "queryRow": 0, "exec": 0, "affect": 0, "insert": 0, "run": 1, "number": 0, "QueryContext": 1, "QueryRowContext": 1, "ExecContext": 1}
+var takers = map[string]int{"query": 0, "queryRow": 0, "exec": 0, "affect": 0, "insert": 0, "run": 1, "number": 0, "next": 1, "QueryContext": 1, "QueryRowContext": 1, "ExecContext": 1}
 
 // statements finds the SQL of the package. Constants are put together by the type checker,
 // which needs no imports for that.

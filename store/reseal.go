@@ -141,7 +141,8 @@ func (db *DB) resealContent(ctx context.Context, id int64, sealedFor string, old
 		return false, err
 	}
 	err = db.write(ctx, func(t *tx) error {
-		n, err := t.affect("UPDATE contents SET size = ?, data = ?, file = ? WHERE id = ?", append(c.columns(), id)...)
+		data, file := c.columns()
+		n, err := t.affect("UPDATE contents SET size = ?, data = ?, file = ? WHERE id = ?", c.size, data, file, id)
 		if err == nil && n == 0 {
 			err = routing.ErrNotFound
 		}

@@ -35,10 +35,13 @@ func insertMessage(t *tx, m *routing.Message, owner int64) (key int64, err error
 	if len(m.Warnings) > 0 {
 		warnings = jsonText{m.Warnings}
 	}
-	return t.insert(`INSERT INTO messages (owner, id, account, sender, priority, accepted, size, notice, utf8, acked, audience,
+	if key, err = t.next(&t.batch.known.last.message, "SELECT coalesce(max(key), 0) FROM messages"); err != nil {
+		return 0, err
+	}
+	return key, t.exec(`INSERT INTO messages (key, owner, id, account, sender, priority, accepted, size, notice, utf8, acked, audience,
 		envid, ret, sequence, dedup, warnings, digest, id_hash, view, head)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		idOf(owner), string(m.ID), m.Account, m.Sender.String(), m.Priority, m.Accepted.UnixMilli(), m.Size, m.Notice, m.UTF8, m.Acked,
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		key, idOf(owner), string(m.ID), m.Account, m.Sender.String(), m.Priority, m.Accepted.UnixMilli(), m.Size, m.Notice, m.UTF8, m.Acked,
 		m.Audience, m.EnvID, m.Ret, m.Sequence, m.Dedup, warnings, m.Digest, m.IDHash, m.View, m.Head)
 }
 
@@ -46,11 +49,14 @@ func recipientTargets(r *routing.Recipient) []any {
 	return []any{&r.ID, textOf{&r.Address}, textOf{&r.Goal}, &r.Notify, &r.Hidden, timeOf{&r.Wake}, &r.ORCPT, jsonOf{&r.Chain}, jsonOf{&r.Terms}}
 }
 
-func insertRecipient(t *tx, message int64, r *recipientDraft) (int64, error) {
+func insertRecipient(t *tx, message int64, r *recipientDraft) (id int64, err error) {
 	t.dueAt(r.Wake)
-	return t.insert(`INSERT INTO recipients (message, address, goal, notify, hidden, wake, orcpt, chain, terms)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		message, r.Address.String(), r.Goal.String(), r.Notify, r.Hidden, milliseconds(r.Wake), r.ORCPT, r.chain, r.terms)
+	if id, err = t.next(&t.batch.known.last.recipient, "SELECT coalesce(max(id), 0) FROM recipients"); err != nil {
+		return 0, err
+	}
+	return id, t.exec(`INSERT INTO recipients (id, message, address, goal, notify, hidden, wake, orcpt, chain, terms)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		id, message, r.Address.String(), r.Goal.String(), r.Notify, r.Hidden, milliseconds(r.Wake), r.ORCPT, r.chain, r.terms)
 }
 
 // deliveryRow is a row of deliveries; Message and Terms are those of its recipient.
@@ -64,11 +70,14 @@ func (d *deliveryRow) targets() []any {
 		timeOf{&d.Due}, &d.Attempts, timeOf{&d.Relayed}, &d.Closed, &d.Passed, &d.Late, &d.Warned, &d.Asked, &d.Told, &d.Failure, jsonOf{&d.Last}}
 }
 
-func insertDelivery(t *tx, d *routing.Delivery, local int64) (int64, error) {
+func insertDelivery(t *tx, d *routing.Delivery, local int64) (id int64, err error) {
 	t.dueAt(d.Due)
-	return t.insert(`INSERT INTO deliveries (recipient, local, step, address, priority, state, since, started, due, attempts, relayed,
-		closed, passed, late, warned, asked, told, failure, last) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		int64(d.Recipient), idOf(local), d.Step, d.Address.String(), d.Priority, d.State.String(), d.Since.UnixMilli(), milliseconds(d.Started),
+	if id, err = t.next(&t.batch.known.last.delivery, "SELECT coalesce(max(id), 0) FROM deliveries"); err != nil {
+		return 0, err
+	}
+	return id, t.exec(`INSERT INTO deliveries (id, recipient, local, step, address, priority, state, since, started, due, attempts, relayed,
+		closed, passed, late, warned, asked, told, failure, last) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		id, int64(d.Recipient), idOf(local), d.Step, d.Address.String(), d.Priority, d.State.String(), d.Since.UnixMilli(), milliseconds(d.Started),
 		milliseconds(d.Due), d.Attempts, milliseconds(d.Relayed), d.Closed, d.Passed, d.Late, d.Warned, d.Asked, d.Told, string(d.Failure), outcomeText(d.Last))
 }
 
@@ -101,9 +110,12 @@ func insertEvent(t *tx, rec *routing.Record) (err error) {
 	if rec.From != 0 {
 		from = rec.From.String()
 	}
-	rec.ID, err = t.insert(`INSERT INTO events (delivery, at, kind, from_state, to_state, fits, attempt, due, told, actor, note, outcome)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		int64(rec.Delivery), rec.At.UnixMilli(), rec.Kind.String(), from, rec.To.String(), rec.Fits, rec.Attempt, milliseconds(rec.Due),
+	if rec.ID, err = t.next(&t.batch.known.last.event, "SELECT coalesce(max(id), 0) FROM events"); err != nil {
+		return err
+	}
+	err = t.exec(`INSERT INTO events (id, delivery, at, kind, from_state, to_state, fits, attempt, due, told, actor, note, outcome)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		rec.ID, int64(rec.Delivery), rec.At.UnixMilli(), rec.Kind.String(), from, rec.To.String(), rec.Fits, rec.Attempt, milliseconds(rec.Due),
 		rec.Told, rec.By, clean(rec.Note), outcomeText(rec.Outcome))
 	if err != nil {
 		return err

@@ -50,7 +50,7 @@ func TestShelf(t *testing.T) {
 			t.Errorf("digest of the copy: %v, %v", d, err)
 		}
 		var n int
-		if err := r.conn.QueryRowContext(t.Context(), "SELECT count(*) FROM digests").Scan(&n); err != nil || n != 1 {
+		if err := r.read.QueryRowContext(t.Context(), "SELECT count(*) FROM digests").Scan(&n); err != nil || n != 1 {
 			t.Errorf("%d digests are kept, %v; want that of the copy", n, err)
 		}
 	})

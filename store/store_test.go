@@ -70,6 +70,7 @@ type rig struct {
 	dir   string
 
 	rendering uint32       // Options.Rendering
+	careless  bool         // nothing is synced
 	stop      func() error // ends Run and closes; later calls do nothing
 
 	mu        sync.Mutex
@@ -115,6 +116,12 @@ func (r *rig) start() {
 		r.t.Fatal(err)
 	}
 	r.DB = db
+	if r.careless {
+		// Only now: from Run on the connection is the writer's.
+		if _, err := r.conn.ExecContext(r.t.Context(), "PRAGMA synchronous = OFF"); err != nil {
+			r.t.Fatal(errors.Join(err, db.Close()))
+		}
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- db.Run(ctx) }()
@@ -136,13 +143,8 @@ func (r *rig) start() {
 // unsynced makes a test with many commits fast: that they are synced is tested elsewhere.
 func (r *rig) unsynced() {
 	r.t.Helper()
-	err := r.write(r.t.Context(), func(*tx) error { return nil }) // after it, the writer is idle
-	if err == nil {
-		_, err = r.conn.ExecContext(r.t.Context(), "PRAGMA synchronous = OFF")
-	}
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	r.careless = true
+	r.restart()
 }
 
 func (r *rig) restart() {

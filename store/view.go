@@ -1,8 +1,7 @@
 package store
 
 import (
-	"database/sql"
-	"errors"
+	"database/sql/driver"
 	"fmt"
 
 	"postern/routing"
@@ -54,20 +53,14 @@ type entry struct {
 // the next UID of its account: what a UID shows never changes. One that its reader has
 // dismissed comes back when the delivery's state changes.
 func (v *entry) show(t *tx) error {
-	var folder routing.Folder
-	var uid uint32
-	var flags routing.Flags
-	err := sql.ErrNoRows
-	if !v.fresh {
-		err = t.queryRow("SELECT folder, uid, flags FROM entries WHERE delivery = ? AND incoming = ?", int64(v.delivery), v.incoming).Scan(&folder, &uid, &flags)
-	}
+	folder, uid, flags, err := v.now(t)
 	switch {
-	case errors.Is(err, sql.ErrNoRows):
+	case err != nil:
+		return fmt.Errorf("read entry: %w", err)
+	case uid == 0:
 		if !v.moved || v.folder == routing.FolderNone {
 			return nil
 		}
-	case err != nil:
-		return fmt.Errorf("read entry: %w", err)
 	case v.folder == routing.FolderNone:
 		return v.remove(t)
 	case !v.seen && v.folder == folder && (v.flags^flags)&^ownFlags == 0:
@@ -88,6 +81,22 @@ func (v *entry) show(t *tx) error {
 		return fmt.Errorf("write entry: %w", err)
 	}
 	return nil
+}
+
+// now returns what the entry is; uid 0 where there is none.
+func (v *entry) now(t *tx) (folder routing.Folder, uid uint32, flags routing.Flags, err error) {
+	if v.fresh {
+		return 0, 0, 0, nil
+	}
+	var row [3]driver.Value
+	found, err := t.run(row[:], "SELECT folder, uid, flags FROM entries WHERE delivery = ? AND incoming = ?", int64(v.delivery), v.incoming)
+	if !found || err != nil {
+		return 0, 0, 0, err
+	}
+	f, _ := row[0].(int64) // the table is STRICT
+	u, _ := row[1].(int64)
+	g, _ := row[2].(int64)
+	return routing.Folder(f), uint32(u), routing.Flags(g), nil
 }
 
 // remove takes the entry off the view.

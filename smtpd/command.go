@@ -121,9 +121,9 @@ func (p *path) param(keyword string) string {
 // made null, which its session will replace.
 func (g *guard) admitPath(verb, arg string, line []byte) []byte {
 	g.verb = verb
-	keyword, bad := "FROM:", reply(501, 5, 1, 7, "")
+	keyword, detail := "FROM:", 7
 	if verb == "RCPT" {
-		keyword, bad = "TO:", reply(501, 5, 1, 3, "")
+		keyword, detail = "TO:", 3
 	}
 	arg = strings.TrimSpace(arg)
 	if len(arg) < len(keyword) || !strings.EqualFold(arg[:len(keyword)], keyword) {
@@ -142,8 +142,7 @@ func (g *guard) admitPath(verb, arg string, line []byte) []byte {
 		return []byte("MAIL FROM:<> " + strings.Join(p.params, " ") + "\r\n")
 	}
 	if err != nil {
-		bad.Message = oneLine(err.Error())
-		g.answer(bad)
+		g.answer(reply(501, 5, 1, detail, oneLine(err.Error())))
 		return nil
 	}
 	if k := repeated(p.params); k != "" {

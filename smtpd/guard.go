@@ -82,7 +82,25 @@ const (
 func newGuard(s *server, c net.Conn, client netip.Addr) *guard {
 	return &guard{
 		server: s, conn: c, stream: c, client: client, since: s.now(),
-		buf: make([]byte, smallBuffer), lenient: s.device,
+		buf: s.buffers.get(), lenient: s.device,
+	}
+}
+
+// buffers are small ones that nobody uses at the moment, so that short connections leave
+// none behind.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) get() []byte {
+	if p, ok := b.pool.Get().(*[smallBuffer]byte); ok {
+		return p[:]
+	}
+	return make([]byte, smallBuffer)
+}
+
+// put takes back one of any size, which must not be used any more.
+func (b *buffers) put(buf []byte) {
+	if len(buf) == smallBuffer {
+		b.pool.Put((*[smallBuffer]byte)(buf))
 	}
 }
 
@@ -218,11 +236,19 @@ func (g *guard) resize() {
 	if g.mode == content && g.size >= smallBuffer || len(waiting) >= smallBuffer {
 		size = largeBuffer
 	}
-	if size != len(g.buf) {
+	old := g.buf
+	switch {
+	case size == len(old):
+	case size == smallBuffer:
+		g.buf = g.server.buffers.get()
+	default:
 		g.buf = make([]byte, size)
 	}
 	g.w = copy(g.buf, waiting)
 	g.r = 0
+	if size != len(old) {
+		g.server.buffers.put(old)
+	}
 }
 
 // deadline says until when the client must have sent something.
@@ -390,6 +416,8 @@ func (g *guard) finish() {
 	g.conn.SetWriteDeadline(g.server.now().Add(time.Second))
 	g.stream.Close()
 	g.conn.Close()
+	g.server.buffers.put(g.buf)
+	g.buf, g.ready = nil, nil
 }
 
 // encrypted reports whether TLS is on.

@@ -40,6 +40,7 @@ type server struct {
 	open func(*session) smtp.Session
 
 	memory   budget
+	buffers  buffers
 	warned   time.Time // of a refused connection; the accepting goroutine's
 	replaced noted     // senders of devices
 }
@@ -155,6 +156,7 @@ func (s *server) take(ctx context.Context, c net.Conn, r *registry) {
 			c.Write([]byte(replyLine(refused)))
 		}
 		c.Close()
+		s.buffers.put(g.buf)
 		return
 	}
 	r.conns.Go(func() {
@@ -318,6 +320,9 @@ func site(a netip.Addr) netip.Addr {
 
 // remoteAddr is the address of the other end, the zero Addr where it has none.
 func remoteAddr(c net.Conn) netip.Addr {
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		return a.AddrPort().Addr().Unmap().WithZone("")
+	}
 	if ap, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil {
 		return ap.Addr().Unmap().WithZone("")
 	}

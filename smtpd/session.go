@@ -116,6 +116,15 @@ func (s *session) checkPath(engine string, utf8 bool) (*path, *smtp.SMTPError) {
 	return p, nil
 }
 
+// makeRoom has the stack of the goroutine grow at once to what sealing needs. Step by step,
+// on the way there, ever more would have to be moved, for every new connection.
+//
+//go:noinline
+func makeRoom(octet int) byte {
+	var room [12 << 10]byte
+	return room[octet]
+}
+
 // receive reads a message to its end. What it returns was charged to the memory of
 // the listener, with what is needed to seal it, and release gives it back.
 // Of what is longer than keep, up to end bytes of these are its end.
@@ -124,7 +133,10 @@ func (s *session) receive(r io.Reader, hint, keep, end int64) (raw []byte, relea
 	// What comes in chunks comes through a pipe, and on a goroutine that must not look at the
 	// guard.
 	if _, chunks := r.(*io.PipeReader); !chunks && s.guard.mode == content {
-		err = s.guard.content(&in, s.limits.Size)
+		in.whole, err = s.guard.complete()
+		if err == nil {
+			err = s.guard.content(&in, s.limits.Size)
+		}
 	} else {
 		_, err = io.Copy(&in, r)
 	}
@@ -144,10 +156,12 @@ type intake struct {
 	ctx  context.Context
 	held *holding
 	hint int64 // how large the message is going to be, if what the client said is true
-	keep int64
-	raw  []byte
-	end  int64  // how much is kept of the end of what is longer
-	last []byte // at least so much of it, and at most twice
+	// whole is how large it is at most, where all of it has come already; 0 where it has not.
+	whole int64
+	keep  int64
+	raw   []byte
+	end   int64  // how much is kept of the end of what is longer
+	last  []byte // at least so much of it, and at most twice
 }
 
 const leastIntake = 8 << 10
@@ -198,6 +212,8 @@ func (in *intake) grow() bool {
 	whole, size := in.hint+2, int64(cap(in.raw))
 	more := max(size, freeShare)
 	switch left := whole - size; {
+	case size == 0 && in.whole > 0:
+		more = min(in.whole, freeShare)
 	case size == 0:
 		more = min(max(whole, leastIntake), freeShare)
 	case left > 0:

@@ -259,6 +259,7 @@ func (s *submission) Rcpt(to string, opts *smtp.RcptOptions) error {
 
 // Data takes the message.
 func (s *submission) Data(r io.Reader) error {
+	makeRoom(0)
 	tx, leave := s.enter()
 	defer leave()
 	if tx == nil {

@@ -50,15 +50,18 @@ func (g *guard) content(w io.Writer, limit int64) error {
 	}
 }
 
+// complete reads the first part of the content, and returns its size where it is all.
+func (g *guard) complete() (int64, error) {
+	if err := g.fillContent(); err != nil || !g.ended {
+		return 0, err
+	}
+	return int64(len(g.ready)), nil
+}
+
 // nextPart returns the next part of the content, and whether the content ends with it.
 func (g *guard) nextPart() (part []byte, done bool, err error) {
-	for len(g.ready) == 0 {
-		if g.dead {
-			return nil, false, net.ErrClosed
-		}
-		if err := g.nextContent(); err != nil {
-			g.lose(err)
-		}
+	if err := g.fillContent(); err != nil {
+		return nil, false, err
 	}
 	part = g.ready
 	g.ready = nil
@@ -67,6 +70,19 @@ func (g *guard) nextPart() (part []byte, done bool, err error) {
 		part, g.ready = part[:dot], part[dot:]
 	}
 	return part, g.ended, nil
+}
+
+// fillContent makes content ready, where none is.
+func (g *guard) fillContent() error {
+	for len(g.ready) == 0 {
+		if g.dead {
+			return net.ErrClosed
+		}
+		if err := g.nextContent(); err != nil {
+			g.lose(err)
+		}
+	}
+	return nil
 }
 
 // unstuffer takes the first dot off every line that begins with one.

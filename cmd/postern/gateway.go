@@ -110,7 +110,12 @@ func (g *gateway) close() error {
 func (g *gateway) listen(ctx context.Context) error {
 	var errs []error
 	for _, l := range g.config.Listen {
-		bound, err := new(net.ListenConfig).Listen(ctx, "tcp", l.Address)
+		config := new(net.ListenConfig)
+		switch l.Kind {
+		case KindSubmission, KindSubmissions, KindDevice, KindInbound:
+			config.KeepAlive = -1 // who says nothing is not kept for long anyway
+		}
+		bound, err := config.Listen(ctx, "tcp", l.Address)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("listen for %s: %w", l.Kind, err))
 			continue

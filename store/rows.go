@@ -72,7 +72,7 @@ func (d *deliveryRow) targets() []any {
 
 func insertDelivery(t *tx, d *routing.Delivery, local int64) (id int64, err error) {
 	t.dueAt(d.Due)
-	if id, err = t.next(&t.batch.known.last.delivery, "SELECT coalesce(max(id), 0) FROM deliveries"); err != nil {
+	if id, err = t.next(&t.batch.known.last.delivery, "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'deliveries'"); err != nil {
 		return 0, err
 	}
 	return id, t.exec(`INSERT INTO deliveries (id, recipient, local, step, address, priority, state, since, started, due, attempts, relayed,
@@ -110,7 +110,7 @@ func insertEvent(t *tx, rec *routing.Record) (err error) {
 	if rec.From != 0 {
 		from = rec.From.String()
 	}
-	if rec.ID, err = t.next(&t.batch.known.last.event, "SELECT coalesce(max(id), 0) FROM events"); err != nil {
+	if rec.ID, err = t.next(&t.batch.known.last.event, "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'"); err != nil {
 		return err
 	}
 	err = t.exec(`INSERT INTO events (id, delivery, at, kind, from_state, to_state, fits, attempt, due, told, actor, note, outcome)

@@ -80,18 +80,26 @@ func Turn(r *Recipient, ds []Delivery, now time.Time) Progress {
 // their acceptance: step 0 is queued, every later one stands by. IDs are not yet
 // given; r.Wake is set.
 func Begin(r *Recipient, m *Message, now time.Time) ([]Delivery, []Record) {
+	ds := firstDeliveries(r, m, now)
+	records := make([]Record, len(ds))
+	for i := range ds {
+		records[i] = record(&ds[i], 0, true, Event{Kind: EventAccepted}, now)
+	}
+	return ds, records
+}
+
+// firstDeliveries is Begin without the records, for a store that writes its own.
+func firstDeliveries(r *Recipient, m *Message, now time.Time) []Delivery {
 	var ds []Delivery
-	var records []Record
 	for n, s := range r.Chain {
 		for _, a := range s.Addresses {
 			d := Delivery{Message: m.ID, Recipient: r.ID, Step: n, Address: a, Priority: m.Priority, Terms: &r.Terms}
 			d, _ = Next(d, Event{Kind: EventAccepted}, now)
 			ds = append(ds, d)
-			records = append(records, record(&d, 0, true, Event{Kind: EventAccepted}, now))
 		}
 	}
 	r.Wake = Plan(r, ds, now).Wake
-	return ds, records
+	return ds
 }
 
 func newProgress(ds []Delivery) Progress {

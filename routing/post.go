@@ -54,7 +54,7 @@ func (r *Runner) post(ctx context.Context, l outgoing) error {
 	}
 	recipient := Recipient{Message: m.ID, Address: l.to, Chain: []Step{{Addresses: []Address{l.to}}}, Notify: NotifyNever, Terms: terms}
 	a := &Acceptance{Message: m, Recipients: []Recipient{recipient}, Tasks: l.tasks}
-	a.Deliveries, _ = Begin(&a.Recipients[0], &m, now)
+	a.Deliveries = firstDeliveries(&a.Recipients[0], &m, now)
 	if _, _, err := r.Ledger.Accept(ctx, a); err != nil {
 		return fmt.Errorf("accept notice: %w", err)
 	}

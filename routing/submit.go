@@ -177,8 +177,7 @@ func (g *Gate) accept(ctx context.Context, s *Submission, p *Policy, original me
 		r := &a.Recipients[i]
 		r.ID, r.Message = RecipientID(i), m.ID
 		m.Acked = m.Acked || r.Goal == GoalAcked
-		ds, _ := Begin(r, m, stamp.Accepted)
-		a.Deliveries = append(a.Deliveries, ds...)
+		a.Deliveries = append(a.Deliveries, firstDeliveries(r, m, stamp.Accepted)...)
 	}
 	for i := range a.Deliveries {
 		m.UTF8 = m.UTF8 || a.Deliveries[i].Address.NeedsUTF8()

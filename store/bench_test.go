@@ -142,6 +142,71 @@ func BenchmarkClaimApply(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "attempts/s")
 }
 
+// BenchmarkPass is the store's part of messages that leave at once: 20 clients, and 64 workers
+// that wait and have done with one outcome each. What came while all of them were busy is
+// claimed.
+func BenchmarkPass(b *testing.B) {
+	r := backends()[0].open(b)
+	r.accounts("alice")
+	letters := make(chan *routing.Acceptance, b.N)
+	for i := range b.N {
+		letters <- r.fullLetter(i)
+	}
+	close(letters)
+	before := r.Commits()
+	spent := usage(b)
+	b.ResetTimer()
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			for a := range letters {
+				if _, _, err := r.Accept(context.Background(), a); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	const workers = 64
+	r.Lend(workers, workers, time.Hour)
+	jobs := make(chan routing.Job, b.N)
+	for range workers {
+		wg.Go(func() {
+			for job := range jobs {
+				if _, err := r.Apply(context.Background(), job.Delivery.ID, attempted(job, routing.Sent)); err != nil {
+					b.Error(err)
+				}
+				r.Lend(1, 1, time.Hour)
+			}
+		})
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for done := 0; done < b.N && !b.Failed(); {
+		found := r.Handed()
+		if len(found) == 0 {
+			select {
+			case <-r.Ready():
+				continue
+			case <-tick.C:
+			}
+			var err error
+			if found, err = r.Claim(context.Background(), workers, routing.MinPriority, r.clock.Now().Add(time.Hour)); err != nil {
+				b.Error(err)
+			}
+		}
+		done += len(found)
+		for _, job := range found {
+			jobs <- job
+		}
+	}
+	close(jobs)
+	wg.Wait()
+	b.StopTimer()
+	spent.report(b)
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msgs/s")
+	b.ReportMetric(float64(b.N)/float64(r.Commits()-before), "msgs/commit")
+}
+
 // BenchmarkItems is a SELECT of a status folder with 10^5 entries, and BenchmarkEntries a
 // FETCH of 100 of them.
 func BenchmarkItems(b *testing.B) {

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -28,10 +27,7 @@ func (db *DB) Accept(ctx context.Context, a *routing.Acceptance) (routing.Messag
 			return "", nil, fmt.Errorf("accept message: %w", err)
 		}
 	}
-	recipients, err := draftRecipients(a.Recipients)
-	if err != nil {
-		return "", nil, fmt.Errorf("accept message: %w", err)
-	}
+	recipients := draftRecipients(a.Recipients)
 	var id routing.MessageID
 	var records []routing.Record
 	err = db.write(ctx, func(t *tx) (err error) {
@@ -110,23 +106,16 @@ type recipientDraft struct {
 	chain, terms string // JSON
 }
 
-func draftRecipients(recipients []routing.Recipient) ([]recipientDraft, error) {
+func draftRecipients(recipients []routing.Recipient) []recipientDraft {
 	drafts := make([]recipientDraft, len(recipients))
 	for i := range recipients {
 		d := &drafts[i]
 		d.Recipient = recipients[i]
 		d.Wake, d.Terms = truncate(d.Wake), normalTerms(d.Terms)
-		chain, err := json.Marshal(d.Chain)
-		if err != nil {
-			return nil, fmt.Errorf("write chain: %w", err)
-		}
-		terms, err := json.Marshal(d.Terms)
-		if err != nil {
-			return nil, fmt.Errorf("write terms: %w", err)
-		}
-		d.chain, d.terms = string(chain), string(terms)
+		d.chain = string(appendList(nil, d.Chain, appendStep))
+		d.terms = string(appendTerms(make([]byte, 0, 256), &d.Terms))
 	}
-	return drafts, nil
+	return drafts
 }
 
 // accountID returns the key of an account, 0 for the gateway itself.

@@ -94,7 +94,7 @@ func outcomeText(o routing.Outcome) any {
 	if o == (routing.Outcome{}) {
 		return ""
 	}
-	return jsonText{o}
+	return string(appendOutcome(nil, &o))
 }
 
 // scanEvent reads a record but for its Message, Step and Address.

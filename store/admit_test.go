@@ -53,8 +53,8 @@ func TestAdmit(t *testing.T) {
 				if got := time.Since(start); got != tt.want {
 					t.Errorf("it waited %v, want %v", got, tt.want)
 				}
-				if len(h.waiting) != 0 {
-					t.Errorf("%d still wait", len(h.waiting))
+				if n := h.waits(); n != 0 {
+					t.Errorf("%d still wait", n)
 				}
 			})
 		})
@@ -88,10 +88,16 @@ func TestAdmitInOrder(t *testing.T) {
 		mu.Unlock()
 		time.Sleep(admitWait)
 		wg.Wait()
-		if len(order) != 5 || len(h.waiting) > 0 {
-			t.Errorf("let in %v, %d still wait", order, len(h.waiting))
+		if n := h.waits(); len(order) != 5 || n > 0 {
+			t.Errorf("let in %v, %d still wait", order, n)
 		}
 	})
+}
+
+func (h *handoff) waits() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.waiting)
 }
 
 func TestHandedOver(t *testing.T) {

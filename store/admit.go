@@ -102,8 +102,9 @@ func (db *DB) admit(ctx context.Context, a *routing.Acceptance) {
 }
 
 // handedOver reports whether a is handed to a worker as it is accepted, if one is free below
-// those that are kept for what is urgent.
+// those that are kept for what is urgent. A notice is none of these: who writes it is who lends
+// the workers, and would wait for himself.
 func handedOver(a *routing.Acceptance, now time.Time) bool {
-	return a.Message.Priority < routing.Urgent && len(a.Message.Data) <= maxHanded &&
+	return !a.Message.Notice && a.Message.Priority < routing.Urgent && len(a.Message.Data) <= maxHanded &&
 		slices.ContainsFunc(a.Deliveries, func(d routing.Delivery) bool { return d.State == routing.Queued && !d.Due.After(now) })
 }

@@ -124,5 +124,8 @@ func TestHandedOver(t *testing.T) {
 		if got := handedOver(a, epoch); got != tt.want {
 			t.Errorf("%s: %v", tt.name, got)
 		}
+		if a.Message.Notice = true; handedOver(a, epoch) {
+			t.Errorf("%s: its notice waits for who writes it", tt.name)
+		}
 	}
 }

@@ -28,11 +28,10 @@ func Autocrypt(public []byte, address string, now time.Time) ([]byte, error) {
 }
 
 func autocrypt(public []byte, address string, now time.Time) ([]byte, error) {
-	e, key, err := selectKey(public, address, now)
+	e, key, now, err := selectKey(public, address, now)
 	if err != nil {
 		return nil, err
 	}
-	now = atLeast(e, now)
 	config := strict(now)
 	at := slices.IndexFunc(identities(e), func(id *openpgp.Identity) bool { return addressOf(id.UserId.Email) == addressOf(address) })
 	if at < 0 {

@@ -2,7 +2,6 @@ package pgp
 
 import (
 	"crypto/sha256"
-	"slices"
 	"sync"
 	"time"
 
@@ -44,11 +43,11 @@ func (c *keyCache) encryptionKey(cert []byte, address string, now time.Time) (ca
 	if k, ok := c.get(hash, now); ok {
 		return k, nil
 	}
-	e, key, err := selectKey(cert, address, now)
+	e, key, at, err := selectKey(cert, address, now)
 	if err != nil {
 		return cachedKey{}, err
 	}
-	k := cachedKey{key: key, reads: reads(e, now), from: now, until: nextChange(e, now)}
+	k := cachedKey{key: key, reads: reads(e, at), from: now, until: nextChange(e, now)}
 	c.put(hash, k)
 	return k, nil
 }
@@ -100,9 +99,9 @@ func nextChange(e *openpgp.Entity, now time.Time) time.Time {
 			}
 		}
 	}
-	signatures := func(key *packet.PublicKey, lists ...[]*packet.VerifiableSignature) {
+	parts(e, func(key *packet.PublicKey, about ...*packet.VerifiableSignature) {
 		at(key.CreationTime)
-		for _, s := range slices.Concat(lists...) {
+		for _, s := range about {
 			at(s.Packet.CreationTime)
 			for _, t := range []time.Time{sigEnd(s.Packet), keyEnd(key, s.Packet)} {
 				if !t.IsZero() {
@@ -110,13 +109,6 @@ func nextChange(e *openpgp.Entity, now time.Time) time.Time {
 				}
 			}
 		}
-	}
-	signatures(e.PrimaryKey, e.Revocations, e.DirectSignatures)
-	for _, id := range e.Identities {
-		signatures(e.PrimaryKey, id.Revocations, id.SelfCertifications)
-	}
-	for i := range e.Subkeys {
-		signatures(e.Subkeys[i].PublicKey, e.Subkeys[i].Revocations, e.Subkeys[i].Bindings)
-	}
+	})
 	return next
 }

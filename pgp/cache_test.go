@@ -49,7 +49,7 @@ func TestKeyCacheChangesNothing(t *testing.T) {
 				if i >= len(edges) {
 					now = edges[mathrand.IntN(len(edges))]
 				}
-				_, want, wantErr := selectKey(cert, "a@example.org", now)
+				_, want, _, wantErr := selectKey(cert, "a@example.org", now)
 				got, err := cache.encryptionKey(cert, "a@example.org", now)
 				if fmt.Sprint(err) != fmt.Sprint(wantErr) || err == nil && !bytes.Equal(got.key.Fingerprint, want.Fingerprint) {
 					t.Fatalf("at %v: %v, want %v", now, err, wantErr)

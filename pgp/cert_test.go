@@ -191,7 +191,7 @@ func TestNewestSubkey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, got, err := selectKey(key.public, "", noon)
+	_, got, _, err := selectKey(key.public, "", noon)
 	if err != nil || got.KeyId != e.Subkeys[1].PublicKey.KeyId {
 		t.Errorf("%v, %v", got, err)
 	}

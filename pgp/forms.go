@@ -56,7 +56,6 @@ func (r readable) best() form {
 // reads returns what the owner of a certificate says to read at now. GnuPG 2.3 and newer
 // say only that they read a packet of their own, which is no version 2.
 func reads(e *openpgp.Entity, now time.Time) readable {
-	now = atLeast(e, now)
 	sig, err := e.PrimarySelfSignature(now, strict(now))
 	if err != nil {
 		return readsCFB

@@ -63,7 +63,7 @@ func lax(now time.Time) *packet.Config {
 // else a *NoKeyError.
 func Usable(public []byte, now time.Time) error {
 	return usable(func() error {
-		_, _, err := selectKey(public, "", now)
+		_, _, _, err := selectKey(public, "", now)
 		return err
 	})
 }
@@ -77,22 +77,23 @@ func usable(find func() error) error {
 	return err
 }
 
-// selectKey returns a certificate as read, and its key to encrypt with at now.
-func selectKey(cert []byte, address string, now time.Time) (*openpgp.Entity, *packet.PublicKey, error) {
+// selectKey returns a certificate as read, its key to encrypt with at now, and the time at
+// which the certificate is to be judged then.
+func selectKey(cert []byte, address string, now time.Time) (*openpgp.Entity, *packet.PublicKey, time.Time, error) {
 	e, err := readCert(cert)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, now, err
 	}
 	now = atLeast(e, now)
 	key, err := e.EncryptionKeyWithError(now, strict(now))
 	if err == nil {
-		return e, key.PublicKey, nil
+		return e, key.PublicKey, now, nil
 	}
 	name := "the key " + keyID(e.PrimaryKey)
 	if address != "" {
 		name += " for " + address
 	}
-	return nil, nil, &NoKeyError{Address: address, Reason: name + " " + objection(cert, now, err)}
+	return nil, nil, now, &NoKeyError{Address: address, Reason: name + " " + objection(cert, now, err)}
 }
 
 // atLeast is now, but where the whole certificate is of the future: then the clock is behind,
@@ -107,22 +108,27 @@ func atLeast(e *openpgp.Entity, now time.Time) time.Time {
 }
 
 // moments are all the times at which a certificate says that anything of it was made.
-func moments(e *openpgp.Entity) []time.Time {
-	all := []time.Time{e.PrimaryKey.CreationTime}
-	add := func(lists ...[]*packet.VerifiableSignature) {
-		for _, s := range slices.Concat(lists...) {
+func moments(e *openpgp.Entity) (all []time.Time) {
+	parts(e, func(key *packet.PublicKey, about ...*packet.VerifiableSignature) {
+		all = append(all, key.CreationTime)
+		for _, s := range about {
 			all = append(all, s.Packet.CreationTime)
 		}
-	}
-	add(e.Revocations, e.DirectSignatures)
+	})
+	return all
+}
+
+// parts calls visit for each list of the signatures in which a certificate speaks of one of
+// its keys; for the primary key several times.
+func parts(e *openpgp.Entity, visit func(key *packet.PublicKey, about ...*packet.VerifiableSignature)) {
+	visit(e.PrimaryKey, slices.Concat(e.Revocations, e.DirectSignatures)...)
 	for _, id := range e.Identities {
-		add(id.Revocations, id.SelfCertifications)
+		visit(e.PrimaryKey, slices.Concat(id.Revocations, id.SelfCertifications)...)
 	}
 	for i := range e.Subkeys {
-		all = append(all, e.Subkeys[i].PublicKey.CreationTime)
-		add(e.Subkeys[i].Revocations, e.Subkeys[i].Bindings)
+		s := &e.Subkeys[i]
+		visit(s.PublicKey, slices.Concat(s.Revocations, s.Bindings)...)
 	}
-	return all
 }
 
 func readCert(cert []byte) (*openpgp.Entity, error) {

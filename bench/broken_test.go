@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -29,9 +28,7 @@ func TestNoDescriptors(t *testing.T) {
 	defer c.Close()
 	taken := []string{submitOne(t, g, 2<<10)}
 	limit := func(n string) {
-		if out, err := exec.Command("prlimit", "--pid", strconv.Itoa(g.PID()), "--nofile="+n+":").CombinedOutput(); err != nil {
-			t.Fatalf("prlimit: %v: %s", err, out)
-		}
+		command(t, "prlimit", "--pid", strconv.Itoa(g.PID()), "--nofile="+n+":")
 	}
 	limit("3")
 	submit := func(size int) string {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -165,14 +166,18 @@ func TestDiskFull(t *testing.T) {
 // onSmallDisk puts the data directory of a prepared gateway on a disk of its own.
 func onSmallDisk(t *testing.T, g *rig.Gateway, size string) {
 	t.Helper()
+	onMount(t, g, "-t", "tmpfs", "-o", "mode=0700,size="+size, "tmpfs")
+}
+
+// onMount puts the data directory of a prepared gateway on what mount, with these
+// arguments, mounts there.
+func onMount(t *testing.T, g *rig.Gateway, args ...string) {
+	t.Helper()
 	before := g.Data() + ".before"
-	if err := os.Rename(g.Data(), before); err != nil {
+	if err := errors.Join(os.Rename(g.Data(), before), os.Mkdir(g.Data(), 0o700)); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Mkdir(g.Data(), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	need(t, "mount", "-t", "tmpfs", "-o", "mode=0700,size="+size, "tmpfs", g.Data())
+	need(t, "mount", append(args, g.Data())...)
 	t.Cleanup(func() {
 		if g.Running() {
 			_ = g.Kill() // the test has failed, and said so
@@ -181,16 +186,22 @@ func onSmallDisk(t *testing.T, g *rig.Gateway, size string) {
 			t.Errorf("umount: %v: %s", err, out)
 		}
 	})
-	if out, err := exec.CommandContext(t.Context(), "cp", "-a", before+"/.", g.Data()).CombinedOutput(); err != nil {
-		t.Fatalf("cp: %v: %s", err, out)
-	}
+	command(t, "cp", "-a", before+"/.", g.Data())
 }
 
 func remount(t *testing.T, g *rig.Gateway, size string) {
 	t.Helper()
-	if out, err := exec.CommandContext(t.Context(), "mount", "-o", "remount,size="+size, g.Data()).CombinedOutput(); err != nil {
-		t.Fatalf("remount: %v: %s", err, out)
+	command(t, "mount", "-o", "remount,size="+size, g.Data())
+}
+
+// command runs a program that must not fail, and returns what it prints.
+func command(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v: %s", name, err, out)
 	}
+	return string(out)
 }
 
 // TestLocked (H9): while another has the database locked, mail is put off with 451

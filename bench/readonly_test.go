@@ -83,26 +83,14 @@ type disk struct {
 func onDisk(t *testing.T, g *rig.Gateway) *disk {
 	t.Helper()
 	d := &disk{image: filepath.Join(g.Dir, "disk"), dir: g.Data()}
-	before := g.Data() + ".before"
-	f, err := os.Create(d.image)
-	if err == nil {
-		err = errors.Join(f.Truncate(256<<20), f.Close(), os.Rename(g.Data(), before), os.Mkdir(g.Data(), 0o700))
-	}
-	if err != nil {
+	if err := errors.Join(os.WriteFile(d.image, nil, 0o600), os.Truncate(d.image, 256<<20)); err != nil {
 		t.Fatal(err)
 	}
 	need(t, "mkfs.ext4", "-q", d.image)
-	need(t, "mount", "-o", "loop,errors=remount-ro", d.image, d.dir)
-	t.Cleanup(func() {
-		if g.Running() {
-			_ = g.Kill() // the test has failed, and said so
-		}
-		command(t, "umount", d.dir)
-	})
+	onMount(t, g, "-o", "loop,errors=remount-ro", d.image)
+	command(t, "sync", "-f", d.dir)
 	device := strings.TrimSpace(command(t, "findmnt", "-no", "SOURCE", d.dir))
 	d.fault = filepath.Join("/sys/fs/ext4", filepath.Base(device), "trigger_fs_error")
-	command(t, "cp", "-a", before+"/.", d.dir)
-	command(t, "sync", "-f", d.dir)
 	return d
 }
 
@@ -118,13 +106,4 @@ func (d *disk) mend(t *testing.T) {
 		}
 	}
 	command(t, "mount", "-o", "loop", d.image, d.dir)
-}
-
-func command(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	out, err := exec.Command(name, args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s: %v: %s", name, err, out)
-	}
-	return string(out)
 }

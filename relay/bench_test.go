@@ -10,9 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
-	"time"
 
 	"postern/internal/mailtest"
 	"postern/routing"
@@ -66,14 +64,14 @@ func BenchmarkSend(b *testing.B) {
 			}
 			b.ReportAllocs()
 			b.ResetTimer()
-			began := processor()
+			began := mailtest.ProcessorTime(b)
 			for range b.N {
 				jobs <- struct{}{}
 			}
 			close(jobs)
 			senders.Wait()
 			b.StopTimer()
-			b.ReportMetric(float64((processor()-began).Nanoseconds())/float64(b.N), "cpu-ns/op")
+			b.ReportMetric(float64((mailtest.ProcessorTime(b)-began).Nanoseconds())/float64(b.N), "cpu-ns/op")
 			b.ReportMetric(float64(reads.Load())/float64(b.N), "reads/op")
 			b.ReportMetric(float64(writes.Load())/float64(b.N), "writes/op")
 			cancel()
@@ -82,13 +80,6 @@ func BenchmarkSend(b *testing.B) {
 			serving.Wait()
 		})
 	}
-}
-
-// processor is the processor time this process has used.
-func processor() time.Duration {
-	var u syscall.Rusage
-	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // serveFast takes all that comes, until ln is closed.

@@ -108,7 +108,8 @@ func (l *letter) survey() error {
 	return k.finish()
 }
 
-// readBlock fills b, as far as r has so much. Where it fills it, there may be more.
+// readBlock fills b, as far as r has so much. Where it fills it, there may be more. With
+// io.ReadFull the end of r would be an error that a broken body can end with as well.
 func readBlock(r io.Reader, b []byte) (n int, err error) {
 	for n < len(b) && err == nil {
 		var more int

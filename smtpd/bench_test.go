@@ -8,12 +8,12 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/emersion/go-smtp"
 
+	"postern/internal/mailtest"
 	"postern/routing"
 )
 
@@ -95,13 +95,13 @@ func benchmarkMessages(b *testing.B, addr string, conns int, style string, conte
 	}
 	b.ReportAllocs()
 	b.ResetTimer()
-	began := processor()
+	began := mailtest.ProcessorTime(b)
 	for range b.N {
 		jobs <- struct{}{}
 	}
 	close(jobs)
 	wg.Wait()
-	b.ReportMetric(float64((processor()-began).Nanoseconds())/float64(b.N), "cpu-ns/op")
+	b.ReportMetric(float64((mailtest.ProcessorTime(b)-began).Nanoseconds())/float64(b.N), "cpu-ns/op")
 }
 
 // benchClient speaks SMTP at little cost.
@@ -143,11 +143,4 @@ func (c *benchClient) say(b *testing.B, n int, said ...string) {
 			b.Errorf("got %q, %v", line, err)
 		}
 	}
-}
-
-// processor is the processor time this process has used.
-func processor() time.Duration {
-	var u syscall.Rusage
-	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -8,10 +8,10 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
+	"postern/internal/mailtest"
 	"postern/routing"
 )
 
@@ -67,11 +67,7 @@ type spent struct {
 }
 
 func usage(b *testing.B) (s spent) {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	s.cpu = time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	s.cpu = mailtest.ProcessorTime(b)
 	text, _ := os.ReadFile("/proc/self/io") // Linux alone has it
 	for line := range strings.Lines(string(text)) {
 		_, _ = fmt.Sscanf(line, "write_bytes: %d", &s.written)

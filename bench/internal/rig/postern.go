@@ -15,9 +15,13 @@ import (
 )
 
 // Build compiles the gateway from this tree into dir, and returns the program's path.
-func Build(ctx context.Context, dir string) (string, error) {
+func Build(ctx context.Context, dir string) (string, error) { return build(ctx, dir) }
+
+// build is Build, with more flags for the compiler.
+func build(ctx context.Context, dir string, flags ...string) (string, error) {
 	program := filepath.Join(dir, "postern")
-	out, err := exec.CommandContext(ctx, "go", "build", "-o", program, "postern/cmd/postern").CombinedOutput()
+	args := append(append([]string{"build"}, flags...), "-o", program, "postern/cmd/postern")
+	out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build the gateway: %w\n%s", err, out)
 	}

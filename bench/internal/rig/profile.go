@@ -48,12 +48,7 @@ func buildWith(ctx context.Context, dir string, files map[string][]byte) (string
 	if err := os.WriteFile(overlay, text, 0o600); err != nil {
 		return "", err
 	}
-	program := filepath.Join(dir, "postern")
-	out, err := exec.CommandContext(ctx, "go", "build", "-overlay", overlay, "-o", program, "postern/cmd/postern").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("build the gateway: %w\n%s", err, out)
-	}
-	return program, nil
+	return build(ctx, dir, "-overlay", overlay)
 }
 
 // sources is the directory of the gateway's package.

@@ -15,7 +15,7 @@ var stepped []byte
 // clockVariable names the file that says by how much the clock of the machine was set.
 const clockVariable = "POSTERN_BENCH_CLOCK"
 
-// BuildStepped is like Build, with a calendar that Step sets: setting that of the machine is
+// BuildStepped is like Build, with a calendar that StepFile sets: setting that of the machine is
 // not a test's to do. How long it has run the gateway goes on knowing from the machine.
 func BuildStepped(ctx context.Context, dir string) (string, error) {
 	source, err := sources(ctx)

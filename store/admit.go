@@ -87,11 +87,11 @@ func (h *handoff) line(now time.Duration) chan struct{} {
 
 // call lets in as many of those who wait as there are workers. h is locked.
 func (h *handoff) call() {
-	n := min(h.idle, h.room, len(h.waiting))
-	for i := range max(n, 0) {
-		close(h.waiting[i])
+	n := max(0, min(h.idle, h.room, len(h.waiting)))
+	for _, turn := range h.waiting[:n] {
+		close(turn)
 	}
-	h.waiting = slices.Delete(h.waiting, 0, max(n, 0))
+	h.waiting = slices.Delete(h.waiting, 0, n)
 }
 
 // admit returns when a should be accepted.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/json"
 	"strconv"
 	"time"
@@ -16,13 +17,8 @@ type object struct{ b []byte }
 
 func (o *object) begin() { o.b = append(o.b, '{') }
 
-// end ends the object, and writes nothing where there is one that has no members to end.
-func (o *object) end() {
-	if n := len(o.b) - 1; o.b[n] == ',' {
-		o.b = o.b[:n]
-	}
-	o.b = append(o.b, '}')
-}
+// end ends the object, with or without members: each has left a comma.
+func (o *object) end() { o.b = append(bytes.TrimSuffix(o.b, []byte(",")), '}') }
 
 func (o *object) name(name string) { o.b = append(append(append(o.b, '"'), name...), `":`...) }
 
@@ -61,7 +57,7 @@ func (o *object) more(name string, n int64) {
 func (o *object) time(name string, t time.Time) {
 	if !t.IsZero() {
 		o.name(name)
-		o.b = append(append(append(o.b, '"'), t.AppendFormat(nil, time.RFC3339Nano)...), `",`...)
+		o.b = append(t.AppendFormat(append(o.b, '"'), time.RFC3339Nano), `",`...)
 	}
 }
 

@@ -175,6 +175,7 @@ type errand struct {
 	letter  *letter
 	targets []int
 	tries   int
+	shared  bool // the connection that was ridden last had carried others before
 }
 
 // goesOn reports whether another address is to be tried.
@@ -182,7 +183,8 @@ func (e *errand) goesOn(ctx context.Context) bool {
 	return ctx.Err() == nil && e.tries < maxTries && !e.letter.settled(e.targets)
 }
 
-// maxReused is how many open connections are tried before one is opened.
+// maxReused is how many connections that carry others are tried before one is opened
+// that may fail for good.
 const maxReused = 3
 
 // call hands the letter to one server, at whichever of its addresses. It settles the
@@ -198,17 +200,19 @@ func (e *errand) call(ctx context.Context, h hop) (trouble routing.Outcome) {
 	v.alone = e.letter.small == nil
 	for range maxReused {
 		conn, away := v.board(ctx)
-		switch {
-		case away.Verdict != 0:
+		if away.Verdict != 0 {
 			return e.client.logged(ctx, away)
-		case conn == nil:
-			return graver(trouble, e.open(ctx, v, h))
 		}
-		// A connection that others opened may end at any time, for reasons that say
-		// nothing of the next one. What the letter has no outcome for by then has not
-		// been taken.
-		trouble = graver(trouble, e.ride(ctx, v, conn))
-		if !e.goesOn(ctx) {
+		opens := conn == nil
+		if opens {
+			trouble = graver(trouble, e.open(ctx, v, h))
+		} else {
+			trouble = graver(trouble, e.ride(ctx, v, conn))
+		}
+		// A connection that carries others may end at any time, for reasons that say nothing
+		// of the next one, and where the letter opened it, too: others may have come before
+		// it. What the letter has no outcome for by then has not been taken.
+		if opens && !e.shared || !e.goesOn(ctx) {
 			return trouble
 		}
 	}
@@ -219,6 +223,7 @@ func (e *errand) call(ctx context.Context, h hop) (trouble routing.Outcome) {
 func (e *errand) open(ctx context.Context, v *visit, h hop) routing.Outcome {
 	addrs, trouble := e.client.addresses(ctx, h)
 	answered := false
+	e.shared = false
 	for _, addr := range addrs {
 		if !e.goesOn(ctx) {
 			break
@@ -261,7 +266,7 @@ func (e *errand) ride(ctx context.Context, v *visit, conn *conn) (trouble routin
 	release := conn.bind(ctx)
 	defer release()
 	for !e.letter.settled(e.targets) {
-		if trouble = conn.transaction(e.letter, e.letter.pending(e.targets)); trouble.Verdict != 0 {
+		if trouble, e.shared = conn.transaction(e.letter, e.letter.pending(e.targets)); trouble.Verdict != 0 {
 			return e.client.logged(ctx, trouble)
 		}
 	}

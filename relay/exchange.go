@@ -54,13 +54,14 @@ type exchange struct {
 // transaction offers l to the server for the given targets. It settles those that
 // get an answer, at least one of them, and leaves those pending that the server put
 // off to another transaction. Where the connection ended, the trouble is the
-// outcome of all targets that are still pending: they may be tried elsewhere.
-func (c *conn) transaction(l *letter, targets []int) (trouble routing.Outcome) {
+// outcome of all targets that are still pending: they may be tried elsewhere. shared
+// tells that the connection had begun others before.
+func (c *conn) transaction(l *letter, targets []int) (trouble routing.Outcome, shared bool) {
 	x := &exchange{conn: c, l: l, phase: phaseMail}
 	x.targets = x.suitable(targets)
 	x.targets = x.targets[:min(len(x.targets), maxRecipients)]
 	if len(x.targets) == 0 {
-		return routing.Outcome{}
+		return routing.Outcome{}, false
 	}
 	x.id = c.turns.Next()
 	c.next.Add(1)
@@ -84,7 +85,7 @@ func (c *conn) transaction(l *letter, targets []int) (trouble routing.Outcome) {
 	}
 	c.turns.StartResponse(x.id)
 	defer c.turns.EndResponse(x.id)
-	return x.finish(x.converse(whole))
+	return x.finish(x.converse(whole)), x.n > 1
 }
 
 // release lets the next exchange write.

@@ -296,6 +296,46 @@ func TestDeaf(t *testing.T) {
 	})
 }
 
+// TestDeafToItsOpener: the message that a connection was opened for may come to write
+// behind another's content as well, as with its second transaction here. What is lost of it
+// there goes over another connection, too, and is not put off.
+func TestDeafToItsOpener(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hello := []string{"S: 220 mx.test", "C: EHLO gw.test", "S: 250-mx.test", "S: 250 PIPELINING"}
+		slow := append(slices.Clone(toDATA[:len(toDATA)-1]), "wait 1s", "S: 250 2.0.0 ok")
+		hundred := slices.Concat([]string{"C: MAIL *"}, slices.Repeat([]string{"C: RCPT *"}, maxRecipients), []string{"C: DATA"},
+			slices.Repeat([]string{"S: 250 ok"}, maxRecipients+1), []string{"S: 354 go", "B:", "wait 1s", "S: 250 2.0.0 ok"})
+		w := newWorld(t)
+		w.scripts["192.0.2.1:25"] = []*mailtest.Script{
+			script(t, slices.Concat(hello, hundred, slow, []string{"stall"})...),
+			script(t, slices.Concat(hello, slow, []string{"C: QUIT"})...),
+		}
+		c := w.client()
+		var to []string
+		for i := range maxRecipients + 1 {
+			to = append(to, fmt.Sprintf("n%d@x.test", i))
+		}
+		var both sync.WaitGroup
+		for _, to := range [][]string{to, {"b@x.test"}} {
+			both.Go(func() {
+				for i, o := range c.Send(t.Context(), parcel("s@gw.test", "x\r\n", to...)) {
+					if o.Verdict != routing.Sent {
+						t.Errorf("%s: %s (%s)", to[i], summary(o), o.Text)
+					}
+				}
+			})
+			time.Sleep(500 * time.Millisecond)
+		}
+		both.Wait()
+		if err := w.wait(); err != nil {
+			t.Error(err)
+		}
+		if len(w.dialled) != 2 {
+			t.Errorf("dialled %q", w.dialled)
+		}
+	})
+}
+
 // TestOutOfStep has a server that answers what came behind content before the content,
 // as Postfix's smtp-sink does where it is to delay one answer. That is noticed with the
 // first answer that cannot be one to the command, and none is sent right behind content

@@ -57,7 +57,8 @@ name=$(hostname)
 printf '127.0.0.1 localhost\n127.0.0.1 %s.test %s\n' "$name" "$name" > /etc/hosts
 echo "nameserver $DNS" > /etc/resolv.conf
 cp -r "$CONF/." /
-. /start.sh # not in its place: what changes its user loses its tie to us
+cd /
+. "$START" # not in its place: what changes its user loses its tie to us
 `
 
 // needPeer skips a test that needs a peer which cannot be had, or fails it under
@@ -96,12 +97,14 @@ func (p peer) run(t *testing.T, own, far, back string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	files := map[string]string{"start.sh": "cd /\n" + p.start}
+	// Only what lies in the directories that are laid over is a peer's own: its script
+	// is not to come where those of the others would.
+	files := map[string]string{"start.sh": p.start}
 	for path, text := range p.files {
-		files[path] = text
+		files[filepath.Join("conf", path)] = text
 	}
 	for path, text := range files {
-		path = filepath.Join(dir, "conf", path)
+		path = filepath.Join(dir, path)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -118,7 +121,7 @@ func (p peer) run(t *testing.T, own, far, back string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var log output
 	c := exec.CommandContext(ctx, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", around)
-	c.Env = append(os.Environ(), "WORK="+work, "CONF="+filepath.Join(dir, "conf"), "PEERS="+peersDir(), "USERS="+strings.Join(p.users, " "), "DNS="+startNowhere(t))
+	c.Env = append(os.Environ(), "WORK="+work, "CONF="+filepath.Join(dir, "conf"), "START="+filepath.Join(dir, "start.sh"), "PEERS="+peersDir(), "USERS="+strings.Join(p.users, " "), "DNS="+startNowhere(t))
 	c.Stdout, c.Stderr = &log, &log
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	// The shell is the first process of the namespace, with which all others end.

@@ -198,6 +198,11 @@ func talk(t *testing.T, lines ...string) *mailtest.Script {
 var (
 	toDATA = []string{"C: MAIL *", "C: RCPT *", "C: DATA", "S: 250 ok", "S: 250 ok", "S: 354 go", "B:", "S: 250 2.0.0 ok"}
 	whole  = []string{"C: MAIL *", "C: RCPT *", "BDAT:", "S: 250 ok", "S: 250 ok", "S: 250 2.0.0 ok"}
+
+	// flights is the hello of a server with PIPELINING alone, and slowDATA what toDATA is where
+	// it takes its time over the content.
+	flights  = []string{"S: 220 mx.test", "C: EHLO gw.test", "S: 250-mx.test", "S: 250 PIPELINING"}
+	slowDATA = append(slices.Clone(toDATA[:len(toDATA)-1]), "wait 1s", "S: 250 2.0.0 ok")
 )
 
 // TestKept has what can happen to a connection that is kept: the second message is
@@ -257,13 +262,11 @@ func TestKept(t *testing.T) {
 // is sent right behind content there any more.
 func TestDeaf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		hello := []string{"S: 220 mx.test", "C: EHLO gw.test", "S: 250-mx.test", "S: 250 PIPELINING"}
-		slow := append(slices.Clone(toDATA[:len(toDATA)-1]), "wait 1s", "S: 250 2.0.0 ok")
 		w := newWorld(t)
 		w.scripts["192.0.2.1:25"] = []*mailtest.Script{
-			script(t, slices.Concat(hello, slow, []string{"stall"})...),
-			script(t, slices.Concat(hello, slow, slow, []string{"C: QUIT"})...),
-			script(t, slices.Concat(hello, slow, []string{"C: QUIT"})...),
+			script(t, slices.Concat(flights, slowDATA, []string{"stall"})...),
+			script(t, slices.Concat(flights, slowDATA, slowDATA, []string{"C: QUIT"})...),
+			script(t, slices.Concat(flights, slowDATA, []string{"C: QUIT"})...),
 		}
 		c := w.client()
 		stop := keep(t, c)
@@ -301,14 +304,12 @@ func TestDeaf(t *testing.T) {
 // there goes over another connection, too, and is not put off.
 func TestDeafToItsOpener(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		hello := []string{"S: 220 mx.test", "C: EHLO gw.test", "S: 250-mx.test", "S: 250 PIPELINING"}
-		slow := append(slices.Clone(toDATA[:len(toDATA)-1]), "wait 1s", "S: 250 2.0.0 ok")
 		hundred := slices.Concat([]string{"C: MAIL *"}, slices.Repeat([]string{"C: RCPT *"}, maxRecipients), []string{"C: DATA"},
 			slices.Repeat([]string{"S: 250 ok"}, maxRecipients+1), []string{"S: 354 go", "B:", "wait 1s", "S: 250 2.0.0 ok"})
 		w := newWorld(t)
 		w.scripts["192.0.2.1:25"] = []*mailtest.Script{
-			script(t, slices.Concat(hello, hundred, slow, []string{"stall"})...),
-			script(t, slices.Concat(hello, slow, []string{"C: QUIT"})...),
+			script(t, slices.Concat(flights, hundred, slowDATA, []string{"stall"})...),
+			script(t, slices.Concat(flights, slowDATA, []string{"C: QUIT"})...),
 		}
 		c := w.client()
 		var to []string
@@ -342,14 +343,12 @@ func TestDeafToItsOpener(t *testing.T) {
 // there any more.
 func TestOutOfStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		hello := []string{"S: 220 mx.test", "C: EHLO gw.test", "S: 250-mx.test", "S: 250 PIPELINING"}
-		slow := append(slices.Clone(toDATA[:len(toDATA)-1]), "wait 1s", "S: 250 2.0.0 ok")
 		w := newWorld(t)
 		w.scripts["192.0.2.1:25"] = []*mailtest.Script{
-			script(t, slices.Concat(hello, toDATA[:len(toDATA)-1], []string{"C: MAIL *", "C: RCPT *", "C: DATA",
+			script(t, slices.Concat(flights, toDATA[:len(toDATA)-1], []string{"C: MAIL *", "C: RCPT *", "C: DATA",
 				"S: 250 2.1.0 ok", "S: 250 2.1.5 ok", "S: 354 go", "stall"})...),
-			script(t, slices.Concat(hello, slow, slow, []string{"C: QUIT"})...),
-			script(t, slices.Concat(hello, slow, []string{"C: QUIT"})...),
+			script(t, slices.Concat(flights, slowDATA, slowDATA, []string{"C: QUIT"})...),
+			script(t, slices.Concat(flights, slowDATA, []string{"C: QUIT"})...),
 		}
 		c := w.client()
 		stop := keep(t, c)

@@ -211,7 +211,7 @@ func (db *DB) Close() error {
 	}
 	if db.mark != nil {
 		if !beyondTrust(db.endErr) {
-			errs = append(errs, db.mark.note(ended))
+			errs = append(errs, db.noteEnd())
 		}
 		errs = append(errs, db.mark.close())
 	}

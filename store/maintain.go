@@ -63,16 +63,27 @@ func (w *writer) dataVersion() (v int64, err error) {
 	return w.db.direct.number("PRAGMA data_version")
 }
 
-// note writes the mark. That it is not written costs only a check at the next start.
-func (db *DB) note(state string) {
-	if err := db.mark.note(state); err != nil {
-		db.log.Warn("write "+markName, "err", err)
+// note writes the mark.
+func (db *DB) note(state string) { db.unmarked(db.mark.note(state)) }
+
+// noteEnd writes the mark in the end. The error is one after which the disk itself is in doubt: one
+// that has no room for the mark holds all that was committed, and is left in order.
+func (db *DB) noteEnd() error {
+	err := db.mark.note(ended)
+	if beyondTrust(err) {
+		return err
 	}
+	db.unmarked(err)
+	return nil
 }
 
 // committed notes the last event of a commit in the mark.
-func (w *writer) committed(e effects) {
-	if err := w.db.mark.committed(lastID(e.records)); err != nil {
-		w.db.log.Warn("write "+markName, "err", err)
+func (w *writer) committed(e effects) { w.db.unmarked(w.db.mark.committed(lastID(e.records))) }
+
+// unmarked warns of an error of the mark. That it was not written costs only a check at the
+// next start.
+func (db *DB) unmarked(err error) {
+	if err != nil {
+		db.log.Warn("write "+markName, "err", err)
 	}
 }

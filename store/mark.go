@@ -111,7 +111,7 @@ func (m *mark) note(state string) error {
 	if err := m.write(); err != nil || state != ended {
 		return err
 	}
-	return m.f.Sync()
+	return synced(m.f.Sync())
 }
 
 // write writes the record of the file.

@@ -157,15 +157,6 @@ func write(f *os.File, data []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// synced marks the error of a sync: after it nobody knows what is on disk. Only a full
-// disk is sure to have kept nothing.
-func synced(err error) error {
-	if err == nil || outOfSpace(err) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", errSync, err)
-}
-
 // keepBodies removes files whose rows have gone, and orphans, until ctx ends.
 func (db *DB) keepBodies(ctx context.Context) {
 	hourly := time.NewTicker(orphanAge)

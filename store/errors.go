@@ -76,3 +76,12 @@ func damaged(err error) bool {
 
 // errSync is in the error of a file of ours that could not be synced.
 var errSync = errors.New("sync file")
+
+// synced marks the error of a sync: after it nobody knows what is on disk. Only a full
+// disk is sure to have kept nothing.
+func synced(err error) error {
+	if err == nil || outOfSpace(err) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errSync, err)
+}

@@ -272,25 +272,35 @@ func TestCheckInUseWhole(t *testing.T) {
 }
 
 // A full disk that has no room for the mark does not make an end in order a failed one: all
-// is on file, and the next start looks for itself.
+// is on file, and the next start looks for itself. A sync that fails does.
 func TestEndWithoutMark(t *testing.T) {
-	r := backends()[0].open(t)
-	r.accounts("alice")
-	r.accept(r.letter([]string{"bob@ok.test"}))
-	full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
-	if err != nil {
-		t.Skip(err)
-	}
-	if err := r.mark.f.Close(); err != nil {
-		t.Fatal(err)
-	}
-	r.mark.f = full
-	r.accept(r.letter([]string{"bob@ok.test"}))
-	if err := r.stop(); err != nil {
-		t.Errorf("the end of a gateway on a full disk: %v", err)
-	}
-	r.start()
-	if n := r.number("SELECT count(*) FROM messages"); n != 2 {
-		t.Errorf("%d messages on file, want 2", n)
+	for _, test := range []struct {
+		name, device string
+		want         error
+	}{
+		{"no room", "/dev/full", nil},
+		{"not synced", "/dev/null", errSync},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := backends()[0].open(t)
+			r.accounts("alice")
+			r.accept(r.letter([]string{"bob@ok.test"}))
+			device, err := os.OpenFile(test.device, os.O_RDWR, 0)
+			if err != nil {
+				t.Skip(err)
+			}
+			if err := r.mark.f.Close(); err != nil {
+				t.Fatal(err)
+			}
+			r.mark.f = device
+			r.accept(r.letter([]string{"bob@ok.test"}))
+			if err := r.stop(); !errors.Is(err, test.want) {
+				t.Errorf("the end is %v, want %v", err, test.want)
+			}
+			r.start()
+			if n := r.number("SELECT count(*) FROM messages"); n != 2 {
+				t.Errorf("%d messages on file, want 2", n)
+			}
+		})
 	}
 }

@@ -144,7 +144,7 @@ func duplicate(t *tx, owner int64, a *routing.Acceptance) (id routing.MessageID,
 
 // recallQuery looks into each block of the index: two look-ups for each thousand of messages, for
 // what hardly anybody asks for, and in return a new message costs no page of its own there.
-const recallQuery = `WITH RECURSIVE blocks (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM blocks WHERE n < (SELECT max(key) / 512 FROM messages))
+const recallQuery = `WITH RECURSIVE blocks (n) AS (SELECT min(key) / 512 FROM messages UNION ALL SELECT n + 1 FROM blocks WHERE n < (SELECT max(key) / 512 FROM messages))
 	SELECT d.id FROM blocks CROSS JOIN messages m ON m.key / 512 = n AND m.owner = ?1 AND substr(m.id_hash, 1, 4) = substr(?2, 1, 4) AND m.id_hash = ?2
 	CROSS JOIN recipients r ON r.message = m.key CROSS JOIN deliveries d ON d.recipient = r.id ORDER BY d.id`
 

@@ -291,3 +291,24 @@ func BenchmarkBacklog(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkPurge removes messages that are done, without the rests in between.
+func BenchmarkPurge(b *testing.B) {
+	r := backends()[0].open(b)
+	r.unsynced()
+	r.accounts("alice")
+	for i := range b.N {
+		r.apply(r.accept(r.fullLetter(i))[0], routing.Event{Kind: routing.EventCancel, By: "alice"})
+	}
+	r.clock.add(2 * month)
+	r.careless = false
+	r.restart()
+	before, spent := r.Commits(), usage(b)
+	b.ResetTimer()
+	if p := r.purge(month); p.Messages != b.N {
+		b.Fatalf("%d of %d were purged", p.Messages, b.N)
+	}
+	b.StopTimer()
+	spent.report(b)
+	b.ReportMetric(float64(b.N)/float64(r.Commits()-before), "msgs/commit")
+}

@@ -27,26 +27,10 @@ func TestErased(t *testing.T) {
 		a.Message.Data = append(canary("data", i), bytes.Repeat([]byte("."), (i*977)%9000)...)
 		ids = append(ids, r.accept(a)...)
 	}
-	disk := func() []byte {
-		t.Helper()
-		var all []byte
-		err := filepath.WalkDir(r.dir, func(path string, d os.DirEntry, err error) error {
-			if err != nil || d.IsDir() {
-				return err
-			}
-			text, err := os.ReadFile(path)
-			all = append(all, text...)
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return all
-	}
 	// place returns where a canary is among all that is on disk.
 	place := func(all []byte, what string, i int) int { return bytes.Index(all, canary(what, i)) }
 	for _, what := range []string{"key", "data"} {
-		if place(disk(), what, 7) < 0 {
+		if place(r.disk(), what, 7) < 0 {
 			t.Fatalf("the %s is nowhere: this test would find nothing", what)
 		}
 	}
@@ -60,12 +44,8 @@ func TestErased(t *testing.T) {
 		}
 		r.apply(ids[j], routing.Event{Kind: routing.EventCancel})
 	}
-	r.clock.add(forgetWithin)
-	eventually(t, "the log is cut", func() bool {
-		info, err := os.Stat(filepath.Join(r.dir, databaseName+"-wal"))
-		return err == nil && info.Size() == 0
-	})
-	all := disk()
+	r.forget()
+	all := r.disk()
 	for i := range n {
 		for _, what := range []string{"key", "data"} {
 			at := place(all, what, i)
@@ -77,6 +57,62 @@ func TestErased(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Nor is what was purged, but the digest of the stamp.
+func TestPurgedIsErased(t *testing.T) {
+	r := backends()[0].open(t)
+	r.unsynced()
+	r.accounts("alice")
+	canaries := []string{"canary-address", "canary-view", "canary-sender", "canary-note"}
+	a := r.letter([]string{canaries[0] + "@ok.test"})
+	a.Message.View, a.Message.Sender = []byte(canaries[1]), addr(canaries[2]+"@home.test")
+	id := r.accept(a)[0]
+	r.apply(id, routing.Event{Kind: routing.EventNote, Note: canaries[3]})
+	r.apply(id, routing.Event{Kind: routing.EventCancel})
+	for _, c := range canaries {
+		if !bytes.Contains(r.disk(), []byte(c)) {
+			t.Fatalf("%s is nowhere: this test would find nothing", c)
+		}
+	}
+	r.forget() // what the rest has erased
+	r.clock.add(2 * month)
+	if p := r.purge(month); p.Messages != 1 {
+		t.Fatalf("%d were purged", p.Messages)
+	}
+	r.forget()
+	for _, c := range canaries {
+		if at := bytes.Index(r.disk(), []byte(c)); at >= 0 {
+			t.Errorf("%s is still on disk, at %d", c, at)
+		}
+	}
+}
+
+// disk is all that is on disk.
+func (r *rig) disk() (all []byte) {
+	r.t.Helper()
+	err := filepath.WalkDir(r.dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		all = append(all, text...)
+		return err
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return all
+}
+
+// forget waits until what was erased has left the log.
+func (r *rig) forget() {
+	r.t.Helper()
+	r.clock.add(forgetWithin)
+	eventually(r.t, "the log is cut", func() bool {
+		info, err := os.Stat(filepath.Join(r.dir, databaseName+"-wal"))
+		return err == nil && info.Size() == 0
+	})
 }
 
 // The log stays small while nobody stops the gateway.

@@ -42,6 +42,8 @@ type Options struct {
 	// Rendering is a number for how the entries of status folders are shown: what they
 	// measure is kept for as long as it is the same. 0: that is not kept.
 	Rendering uint32
+	// Keep is how long history is kept. What is older is removed while Run runs.
+	Keep Keep
 	// Unchecked leaves out the check of the whole file: for a short command beside a
 	// running gateway, which sees to it.
 	Unchecked bool
@@ -71,6 +73,7 @@ type DB struct {
 	bodies   bodies
 	// rendering is Options.Rendering, in the 31 bits that a measure has for it.
 	rendering uint32
+	keep      Keep
 	mark      *mark // nil until it is open
 
 	rw        *sql.DB // has one connection, which conn is
@@ -108,7 +111,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	db := &DB{
 		dir: dir, now: o.Now, elapsed: o.Elapsed, announce: o.Announce, log: o.Log, bodies: bodies{dir: filepath.Join(dir, bodiesName)},
 		requests: make(chan *request), ended: make(chan struct{}), swept: make(chan struct{}, 1),
-		asked: make(chan struct{}, 1), rendering: o.Rendering & (1<<31 - 1),
+		asked: make(chan struct{}, 1), rendering: o.Rendering & (1<<31 - 1), keep: o.Keep,
 	}
 	if db.log == nil {
 		db.log = slog.New(slog.DiscardHandler)

@@ -37,7 +37,7 @@ func TestRandomOperations(t *testing.T) {
 				m.accounts("alice", "panel", "ops")
 				rt.Repeat(map[string]func(*rapid.T){
 					"accept": m.submit, "hand over": m.handOver, "claim": m.work, "outcome": m.outcome, "report": m.report, "command": m.command,
-					"time": m.pass, "read": m.readMail, "expunge": m.expunge, "notice": m.notice, "restart": m.again, "": m.check,
+					"time": m.pass, "read": m.readMail, "expunge": m.expunge, "notice": m.notice, "purge": m.purgeOld, "restart": m.again, "": m.check,
 				})
 				m.steps = 0
 				m.check(rt)
@@ -286,7 +286,37 @@ func (m *model) again(t *rapid.T) {
 	}
 }
 
-// check looks at everything, but not after every step.
+// purgeOld removes what is done, as routing sees it, and nothing else.
+func (m *model) purgeOld(t *rapid.T) {
+	keep := rapid.SampledFrom([]time.Duration{time.Minute, 10 * time.Minute, 2 * time.Hour}).Draw(t, "kept")
+	before := m.clock.Now().Add(-keep)
+	goes := make(map[routing.MessageID]bool)
+	for _, id := range m.ids {
+		j, err := m.Trace(m.t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		goes[id] = m.number("SELECT count(*) FROM tasks k JOIN messages m ON m.key = k.message WHERE m.id = ?", string(id)) == 0 &&
+			!slices.ContainsFunc(j.Deliveries, func(d routing.Delivery) bool { return !settled(&d) }) &&
+			!slices.ContainsFunc(j.Recipients, func(r routing.Recipient) bool { return !r.Wake.IsZero() }) &&
+			j.Records[len(j.Records)-1].At.Before(before)
+	}
+	m.rig.purge(keep)
+	m.ids = slices.DeleteFunc(m.ids, func(id routing.MessageID) bool {
+		_, err := m.Trace(m.t.Context(), id)
+		if gone := errors.Is(err, routing.ErrNotFound); gone != goes[id] {
+			t.Fatalf("message %s: %v, and was to go: %v", id, err, goes[id])
+		}
+		return goes[id]
+	})
+	gone := func(id routing.DeliveryID) bool {
+		_, err := m.Delivery(m.t.Context(), id)
+		return errors.Is(err, routing.ErrNotFound)
+	}
+	m.all = slices.DeleteFunc(m.all, gone)
+	m.jobs = slices.DeleteFunc(m.jobs, func(j routing.Job) bool { return gone(j.Delivery.ID) })
+}
+
 // checkHorizon finds what waits and would not be looked for.
 func (m *model) checkHorizon(t *rapid.T) {
 	var due time.Time
@@ -309,6 +339,7 @@ func (m *model) checkHorizon(t *rapid.T) {
 	}
 }
 
+// check looks at everything, but not after every step.
 func (m *model) check(t *rapid.T) {
 	m.checkInflight(t)
 	m.checkHorizon(t)

@@ -35,6 +35,7 @@ var mayScan = map[string]string{
 	"recall":        "a look-up for each 512 messages",
 	"deliveriesOf":  "the deliveries of a few recipients",
 	"recordsOf":     "the events of a few recipients",
+	"purgeMessages": "the entries of a few messages",
 	"List":          "all deliveries, for people",
 	"Stats":         "all deliveries, for metrics and people",
 	"checkLost":     "a row for each table",
@@ -75,6 +76,7 @@ var composed = map[string][]string{
 	"shelf":         {"SELECT 1 FROM mails m WHERE m.mailbox = ? AND m.uid IN (?, ?) ORDER BY m.uid"},
 	"resealColumn":  {"SELECT s.key FROM messages s WHERE s.key > ? AND s.view IS NOT NULL ORDER BY s.key LIMIT 500"},
 	"replaceSealed": {"UPDATE messages SET view = ? WHERE key = ? AND view = ?"},
+	"oldPage":       {oldMessages, oldReports},
 	"followClock":   nil, // all that waits, when the clock is set
 	"List":          {"SELECT 1 FROM deliveries d JOIN recipients r ON r.id = d.recipient JOIN messages m ON m.key = r.message ORDER BY d.due IS NULL LIMIT ?"},
 }

@@ -43,7 +43,8 @@ func (db *DB) write(ctx context.Context, do func(*tx) error) error {
 }
 
 // Run carries out writes until ctx ends, notices the commits of other processes, moves
-// the write-ahead log into the database, and removes files that nothing refers to. It
+// the write-ahead log into the database, and removes files that nothing refers to and
+// history that is kept no longer. It
 // returns nil when ctx has ended, and otherwise the fault after which nothing can be
 // written any more. It can run once.
 func (db *DB) Run(ctx context.Context) error {
@@ -56,6 +57,7 @@ func (db *DB) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { db.keepBodies(keeping) })
 	wg.Go(func() { db.keepChecked(keeping) })
+	wg.Go(func() { db.keepHistory(keeping) })
 	wg.Go(func() { db.lookOut(keeping) })
 	wg.Go(func() { db.heard.run(db.announce) })
 	wg.Go(func() { w.mover.run(db) })

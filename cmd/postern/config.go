@@ -5,6 +5,7 @@ import (
 
 	"postern/relay"
 	"postern/routing"
+	"postern/store"
 )
 
 // Config is the configuration as it is written down in TOML. The zero value means
@@ -31,9 +32,10 @@ type Config struct {
 	Accounts map[string]Sender `toml:"accounts"`
 	Keys     Keys              `toml:"keys"`
 
-	Stamp  Stamp  `toml:"stamp"`
-	Limits Limits `toml:"limits"`
-	Log    Log    `toml:"log"`
+	Stamp   Stamp   `toml:"stamp"`
+	Limits  Limits  `toml:"limits"`
+	History History `toml:"history"`
+	Log     Log     `toml:"log"`
 
 	dir string // of the file: relative paths in it start here
 }
@@ -172,6 +174,17 @@ type Limits struct {
 	Connections           int      `toml:"connections"`
 	ConnectionsPerAddress int      `toml:"connections_per_address"`
 	DedupWindow           Duration `toml:"dedup_window"`
+}
+
+// History says how long is kept what is done; 0 is for ever.
+type History struct {
+	Keep    Period `toml:"keep"`    // all that is known of a message
+	Reports Period `toml:"reports"` // the reports about it, as they came
+}
+
+// kept is h as the store has it.
+func (h History) kept() store.Keep {
+	return store.Keep{Messages: time.Duration(h.Keep), Reports: time.Duration(h.Reports)}
 }
 
 // Log says what is logged, and how.

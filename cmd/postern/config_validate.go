@@ -26,6 +26,7 @@ func (c *Config) validate(r *reading) {
 	c.validateDomains(r)
 	c.validateKeys(r)
 	c.validateLimits(r)
+	c.validateHistory(r)
 }
 
 func (c *Config) validateNames(r *reading) {
@@ -272,6 +273,23 @@ func (c *Config) validateLimits(r *reading) {
 	within(r, "limits.destinations", l.Destinations, 1, 1000)
 	within(r, "limits.connections", l.Connections, 1, 100000)
 	within(r, "limits.connections_per_address", l.ConnectionsPerAddress, 1, l.Connections)
+}
+
+// minKeep is how long what is done has to be kept: as long as something may come back to a
+// return address.
+const minKeep = Period(routing.TokenLife)
+
+func (c *Config) validateHistory(r *reading) {
+	h := c.History
+	switch {
+	case h.Keep == 0:
+	case h.Keep < minKeep:
+		r.fault("history.keep", fmt.Sprintf("after %s a bounce or a receipt may still come for a message", h.Keep), fmt.Sprintf("write %s or more, or 0 for ever", minKeep))
+	case time.Duration(h.Keep) < time.Duration(c.Limits.DedupWindow):
+		r.fault("history.keep", fmt.Sprintf("%s is shorter than limits.dedup_window, %s", h.Keep, c.Limits.DedupWindow), "make it longer, or the window shorter")
+	case h.Reports > h.Keep:
+		r.fault("history.reports", fmt.Sprintf("%s is longer than keep, %s, and reports go with their messages", h.Reports, h.Keep), "make it shorter, or write 0")
+	}
 }
 
 // oneOf records a fault unless v is among known.

@@ -38,6 +38,50 @@ func (d Duration) String() string {
 	return routing.FormatDuration(time.Duration(d))
 }
 
+// Period is a time for which something is kept: "30d", "10y" (of 365 days each), or 0.
+type Period time.Duration
+
+// periodUnits are the units of a period, largest first.
+var periodUnits = []struct {
+	letter string
+	unit   Period
+}{{"y", 365 * Period(24*time.Hour)}, {"d", Period(24 * time.Hour)}}
+
+// maxYears is how long a period can be.
+const maxYears = 100
+
+// UnmarshalText reads a period.
+func (p *Period) UnmarshalText(b []byte) error {
+	if string(b) == "0" {
+		*p = 0
+		return nil
+	}
+	for _, u := range periodUnits {
+		digits, ok := strings.CutSuffix(string(b), u.letter)
+		if !ok {
+			continue
+		}
+		if n, err := strconv.ParseUint(digits, 10, 32); err == nil && n > 0 {
+			if n > uint64(maxYears*periodUnits[0].unit/u.unit) {
+				return fmt.Errorf("%q is longer than %d years; write 0 for ever", b, maxYears)
+			}
+			*p = Period(n) * u.unit
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is no such time; write 90d, 10y, or 0 for ever", b)
+}
+
+// String writes p as UnmarshalText reads it.
+func (p Period) String() string {
+	for _, u := range periodUnits {
+		if p > 0 && p%u.unit == 0 {
+			return strconv.FormatInt(int64(p/u.unit), 10) + u.letter
+		}
+	}
+	return "0"
+}
+
 // Size is a number of bytes, written "512KiB", "50MiB" or as a bare number.
 type Size int64
 

@@ -82,7 +82,7 @@ func (g *gateway) open(ctx context.Context, shown func([]routing.Record)) (err e
 		}
 	}
 	g.db, err = store.Open(ctx, store.Options{Path: string(g.dir), Now: g.clock.now, Elapsed: g.clock.elapsed(), Announce: announce, Log: g.log,
-		Rendering: imapd.Rendering(g.policy.Location)})
+		Rendering: imapd.Rendering(g.policy.Location), Keep: c.History.kept()})
 	if err == nil {
 		g.clock.whenTurned(g.db.LookAgain)
 	}

@@ -54,24 +54,26 @@ func (m *metrics) count(records []routing.Record) {
 	}
 }
 
-// deliveryCounter counts deliveries by state.
+// deliveryCounter counts deliveries by state, and messages that are on file no more.
 type deliveryCounter interface {
 	Stats(ctx context.Context) (map[routing.State]int, error)
+	Forgotten(ctx context.Context) (int, error)
 }
 
-// depth asks the database how many deliveries there are in each state whenever the
-// metrics are read.
+// depth asks the database how many deliveries there are in each state, and how many messages
+// were purged, whenever the metrics are read.
 type depth struct {
-	deliveries deliveryCounter
-	gauge      *prometheus.Desc
+	deliveries    deliveryCounter
+	gauge, purged *prometheus.Desc
 }
 
 func newDepth(d deliveryCounter) *depth {
-	return &depth{deliveries: d, gauge: prometheus.NewDesc("postern_deliveries", "Deliveries on file, by state.", []string{"state"}, nil)}
+	return &depth{deliveries: d, gauge: prometheus.NewDesc("postern_deliveries", "Deliveries on file, by state.", []string{"state"}, nil),
+		purged: prometheus.NewDesc("postern_purged_messages_total", "Messages whose history was removed.", nil, nil)}
 }
 
 // Describe is a prometheus.Collector's.
-func (d *depth) Describe(ch chan<- *prometheus.Desc) { ch <- d.gauge }
+func (d *depth) Describe(ch chan<- *prometheus.Desc) { ch <- d.gauge; ch <- d.purged }
 
 // Collect is a prometheus.Collector's.
 func (d *depth) Collect(ch chan<- prometheus.Metric) {
@@ -81,6 +83,11 @@ func (d *depth) Collect(ch chan<- prometheus.Metric) {
 	if err != nil {
 		ch <- prometheus.NewInvalidMetric(d.gauge, err)
 		return
+	}
+	if n, err := d.deliveries.Forgotten(ctx); err != nil {
+		ch <- prometheus.NewInvalidMetric(d.purged, err)
+	} else {
+		ch <- prometheus.MustNewConstMetric(d.purged, prometheus.CounterValue, float64(n))
 	}
 	for _, s := range routing.States() {
 		ch <- prometheus.MustNewConstMetric(d.gauge, prometheus.GaugeValue, float64(counts[s]), s.String())

@@ -75,3 +75,14 @@ func named(what, name string, err error) error {
 	}
 	return err
 }
+
+// named is named for what may have been purged.
+func (o *opened) named(ctx context.Context, what, name string, err error) error {
+	readable := named(what, name, err)
+	if errors.Is(err, routing.ErrNotFound) {
+		if n, fault := o.db.Forgotten(ctx); fault == nil && n > 0 {
+			return fmt.Errorf("%w; %d that were done have been purged", readable, n)
+		}
+	}
+	return readable
+}

@@ -31,7 +31,7 @@ Postern-Id of each copy.`,
 			return a.withStore(cmd.Context(), func(o *opened) error {
 				j, err := o.db.Trace(cmd.Context(), routing.MessageID(args[0]))
 				if err != nil {
-					return named("message", args[0], err)
+					return o.named(cmd.Context(), "message", args[0], err)
 				}
 				if asJSON {
 					return a.printJSON(newJourney(j, o.clock.now()))
@@ -320,5 +320,5 @@ func deliveriesOf(ctx context.Context, o *opened, id string) ([]routing.Delivery
 		}
 	}
 	deliveries, err := o.db.Deliveries(ctx, routing.MessageID(id))
-	return deliveries, named("message or delivery", id, err)
+	return deliveries, o.named(ctx, "message or delivery", id, err)
 }

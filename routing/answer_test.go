@@ -1,7 +1,10 @@
 package routing
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -43,7 +46,8 @@ func (g *gateway) reply(t *testing.T, local, from, raw string) error {
 	return g.reports.Receive(t.Context(), tok, sender, []byte(strings.ReplaceAll(raw, "\n", "\r\n")))
 }
 
-// What no person wrote never acknowledges, to whatever token it comes.
+// What no person wrote never acknowledges, to whatever token it comes; the sender gets to
+// read it, unless it is a receipt, of which there is nothing to read.
 func TestAutomaticAnswersNeverAcknowledge(t *testing.T) {
 	answers := map[string]string{
 		"in French":     "From: x@ok.test\nSubject: Absence : Re: S\nIn-Reply-To: <a@gw.test>\n\n.\n",
@@ -74,11 +78,71 @@ func TestAutomaticAnswersNeverAcknowledge(t *testing.T) {
 					t.Error(err)
 				}
 				wantStates(t, g, "x@ok.test relayed, ops@gw.test standby")
-				if n := len(g.boxes["alice"]); n != 0 {
-					t.Errorf("%d of them were passed on", n)
+				want := 4
+				if name == "receipt" {
+					want = 1
+				}
+				if n := len(g.boxes["alice"]); n != want {
+					t.Errorf("%d of them were passed on, want %d", n, want)
 				}
 			})
 		})
+	}
+}
+
+// What comes to the return path and is no report changes nothing. The sender gets to read it
+// where it is for people: there may be in it who stands in, or why a server did not deliver.
+func TestWhatIsNoReportIsPassedOn(t *testing.T) {
+	tests := []struct {
+		name, from, raw string
+		note            string
+	}{
+		{"vacation", "", "From: x@ok.test\nAuto-Submitted: auto-replied\nSubject: Away\n\nAsk y@ok.test.\n", "an automatic answer came, and was passed on to the sender"},
+		{"a person who answers there", "x@ok.test", "From: x@ok.test\nSubject: Re: S\n\nYes.\n", "mail came that is no report, and was passed on to the sender"},
+		{"a machine that is not understood", "", "From: MAILER-DAEMON@ok.test\nSubject: Nachricht 17\n\nQueue 4, siehe Handbuch.\n", "mail of a machine came that is not understood, and was passed on to the sender"},
+		{"a complaint", "", "From: abuse@ok.test\nContent-Type: multipart/report; report-type=feedback-report; boundary=b\n\n--b\n\nSpam.\n--b\n" +
+			"Content-Type: message/feedback-report\n\nFeedback-Type: abuse\nUser-Agent: x\nVersion: 1\n\n--b--\n", "a complaint came"},
+		{"a receipt of what was deleted", "", "From: x@ok.test\nContent-Type: multipart/report; report-type=disposition-notification; boundary=b\n\n--b\nContent-Type: message/disposition-notification\n\n" +
+			"Final-Recipient: rfc822;x@ok.test\nDisposition: manual-action/MDN-sent-manually; deleted\n\n--b--\n", "a receipt says: deleted"},
+	}
+	for _, elsewhere := range []bool{false, true} {
+		for _, tt := range tests {
+			t.Run(fmt.Sprintf("%s, the sender elsewhere: %v", tt.name, elsewhere), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					g := newGateway(t)
+					g.run(t)
+					var forwarded []string
+					g.reports.Forward = func(_ context.Context, m *Message, raw []byte) error {
+						forwarded = append(forwarded, string(raw))
+						return nil
+					}
+					g.submit(t, "alice@gw.test", "Subject: S\nPostern-Alternate: ops@gw.test\n\nBody\n", "x@ok.test")
+					synctest.Wait()
+					if elsewhere {
+						clear(g.owners)
+					}
+					local, _, _ := strings.Cut(g.hop.to("x@ok.test")[0].from, "@")
+					if err := g.reply(t, local, tt.from, tt.raw); err != nil {
+						t.Fatal(err)
+					}
+					wantStates(t, g, "x@ok.test relayed, ops@gw.test standby")
+					for _, d := range g.boxes["alice"] {
+						mail, _ := seals{}.Unwrap(SealedMail+"alice", d.Sealed)
+						forwarded = append(forwarded, string(mail))
+					}
+					want := []string{strings.ReplaceAll(tt.raw, "\n", "\r\n")}
+					if !strings.HasSuffix(tt.note, "sender") {
+						want = nil
+					}
+					if !slices.Equal(forwarded, want) {
+						t.Errorf("passed on: %q", forwarded)
+					}
+					if last := g.records[len(g.records)-1]; last.Kind != EventNote || last.Note != tt.note || (len(last.Evidence) > 0) != (want == nil) {
+						t.Errorf("recorded: %s %q, with %d octets of what came", last.Kind, last.Note, len(last.Evidence))
+					}
+				})
+			})
+		}
 	}
 }
 

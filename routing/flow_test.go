@@ -221,8 +221,9 @@ func TestReplyAcknowledges(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantStates(t, g, "x@ok.test acked")
-		if box := g.boxes["alice"]; len(box) != 1 || !strings.HasSuffix(string(box[0].Sealed), answer) {
-			t.Errorf("the reply was not passed on unchanged: %d", len(box))
+		box := g.boxes["alice"]
+		if len(box) != 2 || !strings.HasSuffix(string(box[0].Sealed), vacation) || !strings.HasSuffix(string(box[1].Sealed), answer) {
+			t.Errorf("what came was not passed on unchanged: %d", len(box))
 		}
 	})
 }

@@ -198,7 +198,61 @@ func (r *Reports) report(ctx context.Context, t Token, report dsn.Report, raw []
 		// It would not fit yet, and be lost: whoever brings it shall bring it again.
 		return fmt.Errorf("apply a report that came before the outcome of its attempt: %w", ErrBusy)
 	}
+	if e.Kind == EventNote && forPeople(report.Kind) {
+		return r.passOn(ctx, t.Attempt.Delivery, e, raw)
+	}
 	return r.apply(ctx, t.Attempt.Delivery, e, raw)
+}
+
+// forPeople reports whether what came back, and counts for nothing, has something to tell
+// a person: when somebody is back, who stands in, or what a server means that was not
+// understood here. A complaint is the operator's, and of a receipt the note says all.
+func forPeople(k dsn.Kind) bool {
+	switch k {
+	case dsn.KindReceipt, dsn.KindFeedback, dsn.KindDelivered, dsn.KindRelayed, dsn.KindExpanded:
+		return false
+	}
+	return true
+}
+
+// passOn gives the sender to read what came back and counts for nothing, and notes it.
+func (r *Reports) passOn(ctx context.Context, id DeliveryID, e Event, raw []byte) error {
+	m, _, _, err := r.Chains.Chain(ctx, id)
+	if err != nil {
+		return fmt.Errorf("look up delivery: %w", err)
+	}
+	var passed bool
+	if e.Mail, passed, err = r.toSender(ctx, m, raw); err != nil {
+		return err
+	}
+	if passed {
+		e.Note, raw = e.Note+", and was passed on to the sender", nil // who has it himself
+	}
+	return r.apply(ctx, id, e, raw)
+}
+
+// toSender gives the sender of m what came back: as mail to be stored with an event, where
+// the sender has a mailbox here, or by sending it on. passed is false where there is nobody
+// to give it to.
+func (r *Reports) toSender(ctx context.Context, m *Message, raw []byte) (mail *Deposit, passed bool, err error) {
+	if m.Sender.IsZero() {
+		return nil, false, nil
+	}
+	account, err := r.Chains.Mailbox(ctx, m.Sender)
+	if err != nil {
+		return nil, false, fmt.Errorf("look up mailbox: %w", err)
+	}
+	if account != "" {
+		mail, err = newDeposit(r.Vault, r.Digests, account, raw)
+		return mail, err == nil, err
+	}
+	if r.Forward == nil {
+		return nil, false, nil
+	}
+	if err := r.Forward(ctx, m, raw); err != nil {
+		return nil, false, fmt.Errorf("pass on what came back: %w", err)
+	}
+	return nil, true, nil
 }
 
 // reportEvent is what a report means for the attempt it speaks of. What is no report
@@ -207,13 +261,28 @@ func reportEvent(report dsn.Report) Event {
 	kind, known := reportEvents[report.Kind]
 	switch {
 	case !known:
-		return Event{Kind: EventNote, By: byRemote, Note: "something came back that is no report: " + report.Kind.String()}
+		return Event{Kind: EventNote, By: byRemote, Note: noteOf(report.Kind)}
 	case report.Kind == dsn.KindReceipt && report.Disposition != "displayed":
 		// RFC 8098 section 3.2.6: deleted, dispatched and processed do not say that
 		// anybody read it, and none of them is a failure.
 		return Event{Kind: EventNote, By: byRemote, Note: "a receipt says: " + short(report.Disposition)}
 	}
 	return Event{Kind: kind, By: byRemote, Outcome: reportOutcome(report)}
+}
+
+// noteOf says what came back and is no report.
+func noteOf(k dsn.Kind) string {
+	switch k {
+	case dsn.KindAutoReply:
+		return "an automatic answer came"
+	case dsn.KindReply:
+		return "mail came that is no report"
+	case dsn.KindFeedback:
+		return "a complaint came"
+	case dsn.KindUnknown:
+		return "mail of a machine came that is not understood"
+	}
+	return "a report came to an address for replies: " + k.String()
 }
 
 // short makes a word from outside fit for a note.
@@ -285,10 +354,14 @@ func undecided(d *Delivery, n int) bool {
 }
 
 // reply takes a person's answer: it acknowledges, and is passed on to the sender. An
-// automatic one does neither (RFC 3834 section 2).
+// automatic one is only passed on (RFC 3834 section 2).
 func (r *Reports) reply(ctx context.Context, id DeliveryID, by string, from Address, report dsn.Report, raw []byte) error {
 	if report.Kind != dsn.KindReply || report.Auto || from.IsZero() {
-		return r.apply(ctx, id, Event{Kind: EventNote, By: by, Note: "an automatic answer came: " + report.Kind.String()}, raw)
+		e := Event{Kind: EventNote, By: by, Note: noteOf(report.Kind)}
+		if !forPeople(report.Kind) {
+			return r.apply(ctx, id, e, raw)
+		}
+		return r.passOn(ctx, id, e, raw)
 	}
 	open, err := r.awaitOutcome(ctx, AttemptID{Delivery: id})
 	if err != nil {
@@ -301,22 +374,14 @@ func (r *Reports) reply(ctx context.Context, id DeliveryID, by string, from Addr
 	if err != nil {
 		return fmt.Errorf("look up delivery: %w", err)
 	}
-	e := Event{Kind: EventAcknowledged, By: by}
-	account, err := r.Chains.Mailbox(ctx, m.Sender)
+	mail, passed, err := r.toSender(ctx, m, raw)
 	if err != nil {
-		return fmt.Errorf("look up mailbox: %w", err)
+		return err
 	}
-	switch {
-	case account != "":
-		if e.Mail, err = newDeposit(r.Vault, r.Digests, account, raw); err != nil {
-			return err
-		}
-	case r.Forward != nil:
-		if err := r.Forward(ctx, m, raw); err != nil {
-			return fmt.Errorf("pass reply on: %w", err)
-		}
+	if passed {
+		raw = nil // who wrote is heard
 	}
-	return r.apply(ctx, id, e, nil) // the reply itself is with its reader
+	return r.apply(ctx, id, Event{Kind: EventAcknowledged, By: by, Mail: mail}, raw)
 }
 
 // maxEvidence is how much of a report is kept beside its event, in bytes: enough to

@@ -183,6 +183,7 @@ func TestEndToEnd(t *testing.T) {
 	t.Run("gpg", l.testSealed)
 	t.Run("queued until the other side takes it", l.testDeferred)
 	t.Run("cancelled", l.testCancelled)
+	t.Run("away", l.testAway)
 	t.Run("device", l.testDevice)
 	t.Run("mbsync", l.testMbsync)
 	t.Run("neomutt", l.testNeomutt)
@@ -308,6 +309,25 @@ func (l *localRun) behave(domain, how string) {
 	http.DefaultClient.CloseIdleConnections()
 	if resp.StatusCode != http.StatusOK {
 		l.t.Fatalf("%s: %s", domain, resp.Status)
+	}
+}
+
+// testAway: what a vacation program answers changes nothing, and is there for the sender to read.
+func (l *localRun) testAway(t *testing.T) {
+	l = l.with(t)
+	id := l.swaks("x@away.test", "--h-Subject", "Ring back", "--h-Postern-Alternate", "y@ok.test")
+	find := func() string { return l.curl("alice", "INBOX", "SEARCH SUBJECT \"Auto: Ring back\"") }
+	l.until("vacation reply", func() bool { return !strings.HasSuffix(strings.TrimSpace(find()), "SEARCH") })
+	words := strings.Fields(find())
+	if mail := l.curl("alice", "INBOX;MAILINDEX="+words[len(words)-1], ""); !strings.Contains(mail, "\r\nI am away until Monday. Ask ops@ok.test.\r\n") ||
+		!strings.Contains(mail, "\r\nIn-Reply-To: <") {
+		t.Errorf("alice has\n%s", mail)
+	}
+	trace := l.postern("trace", id)
+	for _, want := range []string{"x@away.test   relayed", "y@ok.test     standby", "an automatic answer came, and was passed on to the sender"} {
+		if !strings.Contains(trace, want) {
+			t.Errorf("the trace lacks %q:\n%s", want, trace)
+		}
 	}
 }
 

@@ -150,7 +150,7 @@ Try it, in another terminal and in this directory (with swaks, curl, gpg and nc)
   curl -s http://127.0.0.1:{{.Port "metrics"}}/metrics | grep ^postern
 
 Domains of the world: ok.test takes, bounce.test bounces, refuse.test refuses, defer.test defers, reads.test reads,
-acks.test replies, slow.test is slow, drop.test drops the connection. More at http://{{.World}}/
+acks.test replies, away.test is on vacation, slow.test is slow, drop.test drops the connection. More at http://{{.World}}/
 
 Ctrl-C stops it. What happens now:
 `))

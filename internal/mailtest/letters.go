@@ -80,6 +80,11 @@ func (w *World) dispatch(r *Received, h head) {
 		if to != "" && !h.auto && r.From.Address != "" {
 			w.send(errand{due: at, from: r.To.Address, to: to, raw: w.reply(r, h, to, at)})
 		}
+	case Away:
+		// RFC 3834 section 4: to the return path, and never to a machine.
+		if r.From.Address != "" && !h.auto {
+			w.send(errand{due: at, to: r.From.Address, raw: w.absence(r, h, at)})
+		}
 	}
 }
 
@@ -221,6 +226,23 @@ func (w *World) reply(r *Received, h head, to string, at time.Time) []byte {
 		"Content-Type: text/plain; charset=utf-8",
 		"",
 		"Got it, I am on my way.")
+}
+
+// absence is what a vacation program answers (RFC 3834 section 3).
+func (w *World) absence(r *Received, h head, at time.Time) []byte {
+	return crlf(
+		"Date: "+at.Format(mailDate),
+		"From: <"+r.To.Address+">",
+		"To: <"+r.From.Address+">",
+		"Subject: "+mime.QEncoding.Encode("utf-8", "Auto: "+h.subject),
+		"Message-ID: <"+w.unique()+"@"+r.Domain+">",
+		"In-Reply-To: "+h.messageID,
+		"References: "+strings.TrimSpace(h.references+" "+h.messageID),
+		"Auto-Submitted: auto-replied",
+		"MIME-Version: 1.0",
+		"Content-Type: text/plain; charset=utf-8",
+		"",
+		"I am away until Monday. Ask ops@ok.test.")
 }
 
 func isASCII(s string) bool {

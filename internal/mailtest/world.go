@@ -25,6 +25,7 @@ const (
 	Defers  Behaviour = "defers"  // 451 4.3.2 to every recipient
 	Reads   Behaviour = "reads"   // takes, and returns a receipt after World.Delay
 	Answers Behaviour = "answers" // takes, and replies like a person after World.Delay
+	Away    Behaviour = "away"    // takes, and says after World.Delay, like a vacation program, that nobody is there
 	Slow    Behaviour = "slow"    // takes, after World.Delay
 	Drops   Behaviour = "drops"   // takes, but drops the connection instead of saying so, once for each copy
 )
@@ -32,13 +33,13 @@ const (
 // domains are those of every World, and how they behave at first.
 var domains = map[string]Behaviour{
 	"ok.test": Takes, "bounce.test": Bounces, "refuse.test": Refuses, "defer.test": Defers,
-	"reads.test": Reads, "acks.test": Answers, "slow.test": Slow, "drop.test": Drops,
+	"reads.test": Reads, "acks.test": Answers, "away.test": Away, "slow.test": Slow, "drop.test": Drops,
 }
 
 // World is a next hop whose domains behave by name: ok.test takes all, bounce.test
 // takes and bounces later, refuse.test refuses, defer.test defers until told
-// otherwise (Behave, or the Handler), reads.test reads, acks.test replies, slow.test
-// takes its time, and drop.test drops the connection after the final dot, once for
+// otherwise (Behave, or the Handler), reads.test reads, acks.test replies, away.test is
+// on vacation, slow.test takes its time, and drop.test drops the connection after the final dot, once for
 // each message and recipient. What it returns goes to Gateway over SMTP, tried
 // again as a real server would.
 type World struct {
@@ -104,7 +105,7 @@ func (w *World) Behave(domain string, b Behaviour) error {
 	if _, ok := domains[domain]; !ok {
 		return fmt.Errorf("no domain %q in this world; it has %s", domain, strings.Join(w.Domains(), ", "))
 	}
-	if !slices.Contains([]Behaviour{Takes, Bounces, Refuses, Defers, Reads, Answers, Slow, Drops}, b) {
+	if !slices.Contains([]Behaviour{Takes, Bounces, Refuses, Defers, Reads, Answers, Away, Slow, Drops}, b) {
 		return fmt.Errorf("no behaviour %q", b)
 	}
 	w.mu.Lock()

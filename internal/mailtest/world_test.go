@@ -255,6 +255,7 @@ func TestWorldSilent(t *testing.T) {
 	w, addr, gateway := newWorld(t, nil)
 	submit(t, addr, "", "x@bounce.test")
 	submit(t, addr, "", "x@acks.test")
+	submit(t, addr, "", "x@away.test")
 	submit(t, addr, "b1@return.gw.test", "x@bounce.test NOTIFY=NEVER")
 	submit(t, addr, "b1@return.gw.test", "x@bounce.test NOTIFY=SUCCESS,DELAY")
 	submit(t, addr, "last@return.gw.test", "x@bounce.test NOTIFY=FAILURE")
@@ -496,6 +497,22 @@ func TestParsePath(t *testing.T) {
 	}
 }
 
+func TestWorldAway(t *testing.T) {
+	_, addr, gateway := newWorld(t, nil)
+	submit(t, addr, "b1@return.gw.test", "x@away.test")
+	tr := gateway.next(t)
+	if tr.From.Address != "" || tr.To[0].Address != "b1@return.gw.test" {
+		t.Errorf("from %+v to %+v", tr.From, tr.To)
+	}
+	m, err := mail.ReadMessage(bytes.NewReader(tr.Content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Header.Get("From") != "<x@away.test>" || m.Header.Get("In-Reply-To") != "<1@gw.test>" || m.Header.Get("Auto-Submitted") != "auto-replied" {
+		t.Errorf("header %v", m.Header)
+	}
+}
+
 // TestReportsAreRead: what the world returns is what package dsn reads it as.
 func TestReportsAreRead(t *testing.T) {
 	w := &World{Now: time.Now, Rand: rand.Reader}
@@ -509,6 +526,7 @@ func TestReportsAreRead(t *testing.T) {
 		{"größe@bounce.test", func(r *Received) []byte { return w.bounce(r, head, time.Now()) }, dsn.KindFailed},
 		{"x@reads.test", func(r *Received) []byte { return w.receipt(r, head, "b@return.gw.test", time.Now()) }, dsn.KindReceipt},
 		{"x@acks.test", func(r *Received) []byte { return w.reply(r, head, "r@return.gw.test", time.Now()) }, dsn.KindReply},
+		{"x@away.test", func(r *Received) []byte { return w.absence(r, head, time.Now()) }, dsn.KindAutoReply},
 	} {
 		r := &Received{Domain: "some.test", N: 1, At: time.Now(), From: Path{Address: "b@return.gw.test"}, To: Path{Address: tt.to}}
 		got := dsn.Parse(tt.make(r))

@@ -277,6 +277,10 @@ func TestPurgeReports(t *testing.T) {
 			r.clock.add(time.Minute)
 		}
 		events := r.number("SELECT count(*) FROM events")
+		if all, err := r.Reports(t.Context(), "M000001"); err != nil || len(all) != 3 || string(all[2].Sealed) != "sealed report" ||
+			all[2].Delivery != id || all[2].Address != addr("bob@ok.test") || !all[2].At.Equal(r.clock.Now().Add(-time.Minute)) {
+			t.Errorf("the reports: %+v, %v", all, err)
+		}
 		for _, tt := range []struct {
 			keep       time.Duration
 			dry        bool

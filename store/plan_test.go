@@ -35,6 +35,7 @@ var mayScan = map[string]string{
 	"recall":        "a look-up for each 512 messages",
 	"deliveriesOf":  "the deliveries of a few recipients",
 	"recordsOf":     "the events of a few recipients",
+	"Reports":       "the reports about a message, for people",
 	"purgeMessages": "the entries of a few messages",
 	"List":          "all deliveries, for people",
 	"Stats":         "all deliveries, for metrics and people",

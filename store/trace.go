@@ -112,6 +112,32 @@ func (db *DB) Deliveries(ctx context.Context, id routing.MessageID) ([]routing.D
 	return j.Deliveries, err
 }
 
+// Report is a report about a delivery as it came, sealed by the spool key for
+// routing.SealedEvidence.
+type Report struct {
+	At       time.Time
+	Delivery routing.DeliveryID
+	Address  routing.Address // the delivery's
+	Sealed   []byte
+}
+
+// Reports returns the reports about a message that are kept, oldest first.
+func (db *DB) Reports(ctx context.Context, id routing.MessageID) (all []Report, err error) {
+	err = db.reading(ctx, func(q querier) error {
+		rows, err := q.query(`SELECT e.at, d.id, d.address, s.sealed FROM messages m JOIN recipients r ON r.message = m.key JOIN deliveries d ON d.recipient = r.id
+			JOIN events e ON e.delivery = d.id JOIN reports s ON s.event = e.id WHERE m.id = ? ORDER BY e.id`, string(id))
+		all, err = collect(rows, err, func(row scanner) (r Report, err error) {
+			err = row.Scan(timeOf{&r.At}, &r.Delivery, textOf{&r.Address}, &r.Sealed)
+			return r, err
+		})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read reports about %s: %w", id, err)
+	}
+	return all, nil
+}
+
 // AttemptAt returns when an attempt was begun, and for attempt 0 when the last one was;
 // routing.ErrNotFound where there was none.
 func (db *DB) AttemptAt(ctx context.Context, a routing.AttemptID) (time.Time, error) {

@@ -210,6 +210,9 @@ func (l *localRun) testBounce(t *testing.T) {
 			t.Errorf("the entry in Status/Failed lacks %q:\n%s", want, entry)
 		}
 	}
+	if reports := l.postern("trace", "--reports", id); !strings.Contains(reports, ", about x@bounce.test:\n") || !strings.Contains(reports, "\nAction: failed\n") {
+		t.Errorf("the report as it came: %s", reports)
+	}
 	if flags := l.curl("alice", "Status%2FFailed", "FETCH 1 (FLAGS)"); !strings.Contains(flags, `\Flagged`) || !strings.Contains(flags, "Fallback") {
 		t.Errorf("flags of the failed entry: %s", flags)
 	}
@@ -322,6 +325,9 @@ func (l *localRun) testAway(t *testing.T) {
 	if mail := l.curl("alice", "INBOX;MAILINDEX="+words[len(words)-1], ""); !strings.Contains(mail, "\r\nI am away until Monday. Ask ops@ok.test.\r\n") ||
 		!strings.Contains(mail, "\r\nIn-Reply-To: <") {
 		t.Errorf("alice has\n%s", mail)
+	}
+	if reports := l.postern("trace", "--reports", id); reports != "no report about "+id+" is kept\n" {
+		t.Errorf("reports are kept besides: %s", reports)
 	}
 	trace := l.postern("trace", id)
 	for _, want := range []string{"x@away.test   relayed", "y@ok.test     standby", "an automatic answer came, and was passed on to the sender"} {

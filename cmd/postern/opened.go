@@ -13,8 +13,8 @@ import (
 )
 
 // opened is a data directory in use by a command, beside a running gateway or without.
-// No command opens what is sealed, so that none needs the spool key: where that is a
-// credential, the gateway alone has it.
+// Commands do not open what is sealed, so that they do not need the spool key: where that is a
+// credential, the gateway alone has it. Those that need it say so.
 type opened struct {
 	dir   dataDir
 	db    *store.DB

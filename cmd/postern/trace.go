@@ -16,15 +16,19 @@ import (
 )
 
 func (a *app) traceCommand() *cobra.Command {
-	var asJSON bool
+	var asJSON, reports bool
 	c := &cobra.Command{
 		Use:   "trace ID",
 		Short: "Tell the whole journey of a message",
 		Long: `Trace tells all that happened to a message, as a person reads it: its recipients
 with their chains, where each copy stands, and every event in order. The ID is the
 one in the reply to the final dot ("250 2.0.0 ID"), in the log and in the field
-Postern-Id of each copy.`,
+Postern-Id of each copy.
+
+With --reports it shows the reports about the message as they came (bounces, receipts),
+the first 256 KiB of each, which needs the spool key.`,
 		Example: `  postern trace 01jd8x2v5k3q
+  postern trace --reports 01jd8x2v5k3q | less
   postern trace --json 01jd8x2v5k3q | jq .events`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -32,6 +36,9 @@ Postern-Id of each copy.`,
 				j, err := o.db.Trace(cmd.Context(), routing.MessageID(args[0]))
 				if err != nil {
 					return o.named(cmd.Context(), "message", args[0], err)
+				}
+				if reports {
+					return a.printReports(cmd.Context(), o, j.Message.ID)
 				}
 				if asJSON {
 					return a.printJSON(newJourney(j, o.clock.now()))
@@ -41,6 +48,8 @@ Postern-Id of each copy.`,
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print it for programs")
+	c.Flags().BoolVar(&reports, "reports", false, "show the reports about it, as they came")
+	c.MarkFlagsMutuallyExclusive("json", "reports")
 	return c
 }
 

@@ -19,7 +19,7 @@ type mender struct {
 }
 
 // longLine is how long a line may be before it is broken, in octets: far longer than
-// any may be (RFC 5321 section 4.5.3.1.6), and what the engine takes.
+// any may be (RFC 5321 section 4.5.3.1.6), and what the guard takes.
 const longLine = maxLine / 2
 
 // mend returns part with its lines mended. end says that part ends the content. The

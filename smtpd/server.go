@@ -202,7 +202,9 @@ func (s *server) speak(ctx context.Context, g *guard) {
 	engine.Domain = s.hostname
 	engine.MaxRecipients = s.recipients
 	engine.MaxMessageBytes = s.limits.Size
-	engine.MaxLineLength = maxLine
+	// The guard measures commands and content. The engine would measure what it passes over
+	// as well, a chunk that nobody wanted, and give up the connection at a long line in it.
+	engine.MaxLineLength = 0
 	engine.EnableSMTPUTF8 = true
 	engine.EnableDSN = true
 	// EnableMTPRIORITY and EnableDELIVERBY stay off: the engine looks for the

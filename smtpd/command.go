@@ -3,7 +3,9 @@ package smtpd
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -145,12 +147,39 @@ func (g *guard) admitPath(verb, arg string, line []byte) []byte {
 		g.answer(reply(501, 5, 1, detail, oneLine(err.Error())))
 		return nil
 	}
-	if k := repeated(p.params); k != "" {
-		g.answer(reply(501, 5, 5, 4, oneLine(k+" is given twice")))
+	if r := checkParams(verb, p.params, g.server.limits.Size); r != nil {
+		g.answer(r)
 		return nil
 	}
 	g.path = p
 	return line
+}
+
+// parameters are those that MAIL and RCPT may have here (RFC 1870, 3461, 4954, 6152, 6531).
+var parameters = map[string][]string{
+	"MAIL": {"SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH"},
+	"RCPT": {"NOTIFY", "ORCPT"},
+}
+
+// checkParams refuses parameters that the engine would answer with the code of another
+// fault, and those that are given twice, of which it would see one.
+func checkParams(verb string, params []string, size int64) *smtp.SMTPError {
+	seen := map[string]bool{}
+	for _, p := range params {
+		k, v, _ := strings.Cut(p, "=")
+		k = strings.ToUpper(k)
+		switch n, err := strconv.ParseUint(v, 10, 64); {
+		case seen[k]:
+			// RFC 5321 section 4.1.1.11
+			return reply(501, 5, 5, 4, oneLine(k+" is given twice"))
+		case !slices.Contains(parameters[verb], k):
+			return reply(555, 5, 5, 4, oneLine(k+" is no parameter of "+verb+" here"))
+		case k == "SIZE" && (errors.Is(err, strconv.ErrRange) || n > uint64(size)):
+			return smtp.ErrDataTooLarge // the engine counts with 32 bits
+		}
+		seen[k] = true
+	}
+	return nil
 }
 
 // cutPath cuts a path off the front of s, and returns it without angle brackets and
@@ -193,20 +222,6 @@ func cutPath(s string) (mailbox, rest string, err error) {
 		mailbox = after
 	}
 	return mailbox, rest, nil
-}
-
-// repeated returns a keyword that occurs twice (RFC 5321 section 4.1.1.11 forbids
-// it), or "".
-func repeated(params []string) string {
-	seen := map[string]bool{}
-	for _, p := range params {
-		k, _, _ := strings.Cut(strings.ToUpper(p), "=")
-		if seen[k] {
-			return k
-		}
-		seen[k] = true
-	}
-	return ""
 }
 
 // admitAuth refuses what the engine would answer with a 454, which has clients try

@@ -32,6 +32,8 @@ type mark struct {
 	f     *os.File
 	event int64
 	left  left
+
+	copied bool // the database's file is another than the one it was written for, or it is missing
 }
 
 // left is how the database's file was left.

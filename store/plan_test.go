@@ -29,6 +29,7 @@ var mayScan = map[string]string{
 	"Tasks":         "the first of a table, in its order",
 	"Tick":          "the first of what is due",
 	"dueLanes":      "19 priorities",
+	"moveOn":        "all mailboxes, once where a backup was put back",
 	"heldForKeys":   "what is held, when a key comes",
 	"Recover":       "what was being sent, at the start",
 	"voidLost":      "the accounts, at the start",

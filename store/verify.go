@@ -36,6 +36,7 @@ func (db *DB) verify(ctx context.Context, o Options) (*mark, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.copied = !found || now.Inode != m.left.Inode
 	same, why := m.untouched()
 	switch {
 	case !found:

@@ -20,6 +20,9 @@ func logEvents(log *slog.Logger, now time.Time, records []routing.Record) {
 		return
 	}
 	addresses := h.Enabled(ctx, slog.LevelDebug)
+	if d, ok := h.(discreet); ok {
+		h = d.Handler // of what follows, only who did it can be an address
+	}
 	var room [12]slog.Attr
 	for i := range records {
 		r := &records[i]
@@ -38,8 +41,11 @@ func logEvents(log *slog.Logger, now time.Time, records []routing.Record) {
 			attrs = append(attrs, slog.String("verdict", verdictText(o)), slog.Int("code", o.Code),
 				slog.String("status", o.Status.String()), slog.String("remote", o.Remote))
 		}
-		if r.By != "" {
-			attrs = append(attrs, slog.String("by", r.By))
+		if by := r.By; by != "" {
+			if !addresses {
+				by = withoutAddresses(by)
+			}
+			attrs = append(attrs, slog.String("by", by))
 		}
 		// Past the Logger, which would look up who calls it for every line.
 		line := slog.NewRecord(now, slog.LevelInfo, "delivery", 0)

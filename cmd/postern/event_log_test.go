@@ -26,11 +26,11 @@ func life() []routing.Record {
 
 func TestLogEvents(t *testing.T) {
 	records := life()
-	records[0].By, records[1].Fits = "panel", false
+	records[0].By, records[1].Fits, records[2].By = "panel", false, "bob@ok.test"
 	for _, tt := range []struct{ level, want string }{
 		{"info", `time=2026-11-27T08:00:00.000Z level=INFO msg=delivery event=accepted message=ncdphljqa3pv4 delivery=40000 step=0 state=queued by=panel
 time=2026-11-27T08:00:00.000Z level=INFO msg=delivery event=claim message=ncdphljqa3pv4 delivery=40000 step=0 state=sending noted=true attempt=1
-time=2026-11-27T08:00:00.000Z level=INFO msg=delivery event=attempt message=ncdphljqa3pv4 delivery=40000 step=0 state=relayed attempt=1 verdict=sent code=250 status=2.0.0 remote=mx.example.org[192.0.2.1]:25
+time=2026-11-27T08:00:00.000Z level=INFO msg=delivery event=attempt message=ncdphljqa3pv4 delivery=40000 step=0 state=relayed attempt=1 verdict=sent code=250 status=2.0.0 remote=mx.example.org[192.0.2.1]:25 by=…@ok.test
 `},
 		{"debug", "state=queued to=x@example.org by=panel"},
 		{"warn", ""},

@@ -309,15 +309,19 @@ func (g *gateway) relay() (*relay.Client, error) {
 	return client, nil
 }
 
-// newLog makes the log that the configuration asks for.
+// newLog makes the log that the configuration asks for. Below debug it has no addresses.
 func newLog(c Log, w io.Writer) *slog.Logger {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
 		level = slog.LevelInfo // validate has refused it
 	}
 	options := &slog.HandlerOptions{Level: level}
+	var h slog.Handler = slog.NewTextHandler(w, options)
 	if c.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
+		h = slog.NewJSONHandler(w, options)
 	}
-	return slog.New(slog.NewTextHandler(w, options))
+	if level > slog.LevelDebug {
+		h = discreet{h}
+	}
+	return slog.New(h)
 }

@@ -38,6 +38,8 @@ func renderings(f *fake) map[string]routing.Entry {
 			event(90*time.Second, routing.Event{Kind: routing.EventBounced, Attempt: 1, By: "remote", Outcome: reportBad}).sender(),
 		"failed-last": f.newEntry(3, "carol@bounce.test").event(0, accepted).try(time.Second, nobody).
 			event(2*time.Second, routing.Event{Kind: routing.EventTold, Told: routing.ToldFailed}).sender(),
+		"failed-key": f.newEntry(1, "bob@ok.test").event(0, accepted).try(time.Second, keyless).
+			event(2*time.Second, routing.Event{Kind: routing.EventTold, Told: routing.ToldFailed}).sender(),
 		"held-key": f.newEntry(1, "bob@ok.test").event(0, accepted).sender(),
 		"held-person": f.newEntry(1, "bob@ok.test").event(0, accepted).
 			event(time.Minute, routing.Event{Kind: routing.EventHold, By: "alice"}).sender(),

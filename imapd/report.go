@@ -401,6 +401,7 @@ func senderDo(e *routing.Entry, c clock) []string {
 		release = "To send it now, move this to Status/Queued."
 		look    = "To look for a key again, move this to Status/Queued."
 		again   = "To try once more, move this to Status/Queued "
+		keyed   = "Once there is a key for it, try once more: move this to Status/Queued "
 		dismiss = "To clear it from view, delete this."
 	)
 	switch s := e.Delivery.State; {
@@ -414,7 +415,11 @@ func senderDo(e *routing.Entry, c clock) []string {
 		return []string{release, recall}
 	case s == routing.Failed, s == routing.Expired:
 		// What was closed is not shown anew (docs/decisions/0003).
-		return []string{again + c.by(e.Delivery.Since.Add(e.Recipient.Terms.Window)) + ".", dismiss}
+		how := again
+		if e.Delivery.Failure == routing.ClassNoKey {
+			how = keyed
+		}
+		return []string{how + c.by(e.Delivery.Since.Add(e.Recipient.Terms.Window)) + ".", dismiss}
 	case s.Final() || e.Delivery.Closed:
 		return []string{dismiss}
 	}

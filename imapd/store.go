@@ -164,7 +164,11 @@ func (s *session) Expunge(_ *imapserver.ExpungeWriter, only *imap.UIDSet) error 
 		if uids, err = s.dismissable(sel, lines); err != nil {
 			return s.fail("expunge", err)
 		}
-		kept = len(lines) - len(uids)
+		if kept = len(lines) - len(uids); kept > 0 {
+			if err := s.keepInView(sel, lines, uids); err != nil {
+				return s.fail("expunge", err)
+			}
+		}
 	}
 	if len(uids) > 0 {
 		if err := s.server.Messages.Expunge(s.ctx, sel.mailbox, uids); err != nil {
@@ -178,6 +182,21 @@ func (s *session) Expunge(_ *imapserver.ExpungeWriter, only *imap.UIDSet) error 
 	return nil
 }
 
+// keepInView takes the mark of deletion from the entries that were not removed: mail
+// programs hide what has it, and what has not ended is to be seen. The next poll
+// tells it.
+func (s *session) keepInView(sel *selection, lines []int, removed []uint32) error {
+	var kept []uint32
+	for _, i := range lines {
+		uid := sel.snapshot.lines[i].uid
+		if _, gone := slices.BinarySearch(removed, uid); !gone {
+			kept = append(kept, uid)
+		}
+	}
+	sel.dirty = true
+	return s.server.Messages.SetFlags(s.ctx, sel.mailbox, kept, routing.FlagChange{Mode: routing.FlagsRemove, Flags: routing.FlagDeleted})
+}
+
 // stillOpen is why entries stay in view.
 func stillOpen(sel *selection, n int) error {
 	what := "An entry has not ended yet and stays"
@@ -185,8 +204,11 @@ func stillOpen(sel *selection, n int) error {
 		what = fmt.Sprintf("%d entries have not ended yet and stay", n)
 	}
 	remedy := ""
-	if sel.mailbox.Status < routing.FolderOpen {
+	switch sel.mailbox.Status {
+	case routing.FolderQueued, routing.FolderHeld:
 		remedy = "; to recall a message, move it to " + routing.FolderCancelled.String()
+	case routing.FolderSent, routing.FolderDelivered, routing.FolderRead:
+		remedy = ", for a report may still come"
 	}
 	return no(imap.ResponseCodeCannot, "%s in view%s", what, remedy)
 }

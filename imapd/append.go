@@ -257,7 +257,7 @@ func (s *session) copyReports(sel *selection, lines []int, dest routing.Mailbox)
 // fileReports moves final entries to an ordinary mailbox, Trash most often: they are
 // copied there and taken off the view.
 func (s *session) fileReports(sel *selection, lines []int, dest routing.Mailbox) (*imap.CopyData, error) {
-	uids, err := s.dismissable(sel, lines)
+	uids, _, err := s.dismissable(sel, lines)
 	if err != nil {
 		return nil, err
 	}

@@ -284,3 +284,20 @@ func TestMatchList(t *testing.T) {
 		t.Errorf("it took %v", d)
 	}
 }
+
+// TestExpungeOfAnother: what has become another entry since it was marked is no reason to
+// refuse, for it is gone, as was asked (a program that keeps a copy moves so).
+func TestExpungeOfAnother(t *testing.T) {
+	h := newHouse(t, true, nil)
+	h.fake.show("alice", h.fake.sentEntry(1, "a@ok.test"))
+	c := h.login("alice", "secret")
+	c.ok("SELECT Status/Sent")
+	c.ok("STORE 1 +FLAGS.SILENT (\\Deleted)")
+	confirm := routing.Event{Kind: routing.EventConfirmed, Attempt: 1, By: "remote"}
+	if _, err := h.fake.Apply(context.Background(), 1, confirm); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.ok("EXPUNGE"); len(got) == 0 || got[0] != "* 1 EXPUNGE" {
+		t.Errorf("got %q", got)
+	}
+}

@@ -158,16 +158,14 @@ func (s *session) Expunge(_ *imapserver.ExpungeWriter, only *imap.UIDSet) error 
 			lines, uids = append(lines, i), append(uids, l.uid)
 		}
 	}
-	kept := 0
+	var kept []uint32
 	if sel.isStatus() {
 		var err error
-		if uids, err = s.dismissable(sel, lines); err != nil {
+		if uids, kept, err = s.dismissable(sel, lines); err != nil {
 			return s.fail("expunge", err)
 		}
-		if kept = len(lines) - len(uids); kept > 0 {
-			if err := s.keepInView(sel, lines, uids); err != nil {
-				return s.fail("expunge", err)
-			}
+		if err := s.keepInView(sel, kept); err != nil {
+			return s.fail("expunge", err)
 		}
 	}
 	if len(uids) > 0 {
@@ -176,25 +174,20 @@ func (s *session) Expunge(_ *imapserver.ExpungeWriter, only *imap.UIDSet) error 
 		}
 		sel.dirty = true
 	}
-	if kept > 0 && !closing {
-		return stillOpen(sel, kept)
+	if len(kept) > 0 && !closing {
+		return stillOpen(sel, len(kept))
 	}
 	return nil
 }
 
-// keepInView takes the mark of deletion from the entries that were not removed: mail
-// programs hide what has it, and what has not ended is to be seen. The next poll
-// tells it.
-func (s *session) keepInView(sel *selection, lines []int, removed []uint32) error {
-	var kept []uint32
-	for _, i := range lines {
-		uid := sel.snapshot.lines[i].uid
-		if _, gone := slices.BinarySearch(removed, uid); !gone {
-			kept = append(kept, uid)
-		}
+// keepInView takes the mark of deletion from entries that are not removed: mail programs
+// hide what has it, and what has not ended is to be seen. The next poll tells it.
+func (s *session) keepInView(sel *selection, uids []uint32) error {
+	if len(uids) == 0 {
+		return nil
 	}
 	sel.dirty = true
-	return s.server.Messages.SetFlags(s.ctx, sel.mailbox, kept, routing.FlagChange{Mode: routing.FlagsRemove, Flags: routing.FlagDeleted})
+	return s.server.Messages.SetFlags(s.ctx, sel.mailbox, uids, routing.FlagChange{Mode: routing.FlagsRemove, Flags: routing.FlagDeleted})
 }
 
 // stillOpen is why entries stay in view.
@@ -213,20 +206,23 @@ func stillOpen(sel *selection, n int) error {
 	return no(imap.ResponseCodeCannot, "%s in view%s", what, remedy)
 }
 
-// dismissable returns the UIDs of the entries that may be taken off the view.
-func (s *session) dismissable(sel *selection, lines []int) ([]uint32, error) {
-	var uids []uint32
+// dismissable returns the UIDs of the entries that may be taken off the view, and of those
+// that stay. What has become another entry since is neither.
+func (s *session) dismissable(sel *selection, lines []int) (uids, kept []uint32, err error) {
 	pass := s.read(sel, lines)
 	for _, i := range lines {
 		e, err := pass.entry(i, sel.snapshot.lines[i].uid)
-		if err != nil {
-			return nil, err
-		}
-		if e != nil && s.mayDismiss(e) {
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case e == nil:
+		case s.mayDismiss(e):
 			uids = append(uids, e.UID)
+		default:
+			kept = append(kept, e.UID)
 		}
 	}
-	return uids, nil
+	return uids, kept, nil
 }
 
 // mayDismiss reports whether an entry is final, so that nothing will be missed.

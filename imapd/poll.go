@@ -18,6 +18,13 @@ const (
 	maxSettle = 2 * time.Second
 )
 
+// An idling session that could not look for changes tries again after firstAgain, and then
+// after twice as long each time, up to lastAgain: nothing else may come to wake it.
+const (
+	firstAgain = 100 * time.Millisecond
+	lastAgain  = 30 * time.Second
+)
+
 // Poll tells what changed, after a command.
 func (s *session) Poll(w *imapserver.UpdateWriter, allowExpunge bool) error {
 	s.mu.Lock()
@@ -39,6 +46,7 @@ func (s *session) Idle(w *imapserver.UpdateWriter, stop <-chan struct{}) error {
 
 	pause := time.NewTimer(0)
 	defer pause.Stop()
+	var wait time.Duration
 	for {
 		select { // let more gather, unless it has rested
 		case <-stop:
@@ -50,6 +58,7 @@ func (s *session) Idle(w *imapserver.UpdateWriter, stop <-chan struct{}) error {
 		begun := s.server.now()
 		s.mu.Lock()
 		err := s.poll(w, true)
+		failed := s.selected != nil && s.selected.dirty
 		s.mu.Unlock()
 		took := s.server.now().Sub(begun)
 		if err == nil {
@@ -59,11 +68,18 @@ func (s *session) Idle(w *imapserver.UpdateWriter, stop <-chan struct{}) error {
 			return s.fail("idle", err)
 		}
 		pause.Reset(min(max(settle, 2*took), maxSettle))
+		var again <-chan time.Time
+		if wait = min(max(firstAgain, 2*wait), lastAgain); failed {
+			again = time.After(wait)
+		} else {
+			wait = 0
+		}
 		select {
 		case <-stop:
 			return nil
 		case <-s.ctx.Done():
 			return nil
+		case <-again:
 		case _, open := <-s.changed:
 			s.mark(open)
 		}

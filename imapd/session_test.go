@@ -183,6 +183,30 @@ func TestBroken(t *testing.T) {
 	again.expect("2 NO [UNAVAILABLE] Too many failed logins, try later")
 }
 
+// An idling session that could not look for what it was woken for looks again by itself:
+// no other change may come to wake it.
+func TestIdleLooksAgain(t *testing.T) {
+	h := newHouse(t, true, nil)
+	f := h.fake
+	c := h.login("alice", "secret")
+	c.ok("SELECT INBOX")
+	c.send("i IDLE")
+	c.expect("+ ")
+	setBroken := func(err error) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.broken = err
+	}
+	setBroken(errors.New("too many open files"))
+	f.deliver("alice", inbox, message1, 0)
+	waitFor(t, func() bool { return strings.Contains(h.log.String(), "too many open files") })
+	setBroken(nil)
+	c.expect("* 1 EXISTS")
+	c.expect("* 1 RECENT")
+	c.send("DONE")
+	c.expect("i OK")
+}
+
 // TestDeleted has a mailbox deleted by one session while another has it selected.
 func TestDeleted(t *testing.T) {
 	h := newHouse(t, true, nil)

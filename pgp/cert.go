@@ -83,7 +83,7 @@ func newCert(e *openpgp.Entity) (Cert, error) {
 		Revoked: e.Revoked(time.Unix(1<<32-1, 0)),
 	}
 	c.UserIDs, c.Addresses = userIDs(e, config)
-	key, err := e.EncryptionKeyWithError(time.Time{}, config)
+	key, err := e.EncryptionKeyWithError(time.Time{}, encrypting(time.Time{}))
 	switch {
 	case err == nil:
 		c.Expires = sooner(c.Expires, expiryOf(e, key.PublicKey, config))

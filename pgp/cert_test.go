@@ -28,6 +28,25 @@ func seconds(d time.Duration) func(*packet.Config) {
 	return func(c *packet.Config) { c.KeyLifetimeSecs = uint32(d / time.Second) }
 }
 
+// dropFlags takes from a key what it says of its use.
+func dropFlags(e *openpgp.Entity, c *packet.Config) error {
+	for i := range e.Subkeys {
+		sub := &e.Subkeys[i]
+		sub.Bindings[0].Packet.FlagsValid = false
+		if err := sub.Bindings[0].Packet.SignKey(sub.PublicKey, e.PrivateKey, c); err != nil {
+			return err
+		}
+	}
+	for _, id := range e.Identities {
+		sig := id.SelfCertifications[0].Packet
+		sig.FlagsValid = false
+		if err := sig.SignUserId(id.UserId.Id, e.PrimaryKey, e.PrivateKey, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // TestUsable goes through what can be wrong with a certificate; each reason is one
 // that a person can do something about.
 func TestUsable(t *testing.T) {
@@ -45,6 +64,16 @@ func TestUsable(t *testing.T) {
 			return e.AddSigningSubkey(&changed)
 		}
 	}
+	silent := func(then func(*openpgp.Entity, *packet.Config) error) func(*openpgp.Entity, *packet.Config) error {
+		return func(e *openpgp.Entity, c *packet.Config) error {
+			if err := then(e, c); err != nil {
+				return err
+			}
+			return dropFlags(e, c)
+		}
+	}
+	rsa := func(c *packet.Config) { c.Algorithm, c.RSABits = packet.PubKeyAlgoRSA, 2048 }
+	alone := func(e *openpgp.Entity, _ *packet.Config) error { e.Subkeys = nil; return nil }
 	revoke := func(reason packet.ReasonForRevocation) func(*openpgp.Entity, *packet.Config) error {
 		return func(e *openpgp.Entity, c *packet.Config) error { return e.Revoke(reason, "", c) }
 	}
@@ -72,7 +101,11 @@ func TestUsable(t *testing.T) {
 			return e.Subkeys[0].Revoke(packet.KeyCompromised, "", c)
 		}, reason: "SUB is revoked", weak: "has no usable subkey for encryption: SUB is revoked"},
 		{name: "future subkey", change: subkey(func(c *packet.Config) { c.Time = func() time.Time { return noon.Add(day) } }, true), reason: "SUB is dated 2025-06-02, in the future"},
-		{name: "no subkey", change: func(e *openpgp.Entity, _ *packet.Config) error { e.Subkeys = nil; return nil },
+		{name: "says nothing of its use", change: silent(func(*openpgp.Entity, *packet.Config) error { return nil })},
+		{name: "says nothing of its use, and is alone", config: rsa, change: silent(alone)},
+		{name: "says nothing of its use, and cannot encrypt", change: silent(alone), reason: "has no subkey for encryption", weak: "has no subkey for encryption"},
+		{name: "says that it is not for encryption", config: rsa, change: alone, reason: "has no subkey for encryption", weak: "has no subkey for encryption"},
+		{name: "no subkey", change: alone,
 			reason: "the key KEY for a@example.org has no subkey for encryption", weak: "has no subkey for encryption"},
 		{name: "signing only", change: subkey(nil, false), reason: "has no subkey for encryption", weak: "has no subkey for encryption"},
 		{name: "signing only, RSA", config: kinds[1].config, change: subkey(func(c *packet.Config) { c.RSABits = 2048 }, false),

@@ -51,6 +51,15 @@ func strict(now time.Time) *packet.Config {
 	}
 }
 
+// encrypting is strict, for the choice of a key to encrypt with. A key that does not say what
+// it is for (RFC 9580 section 5.2.3.29) is taken for what its algorithm can do, as GnuPG takes
+// it: such keys come from older programs, and their owners can read what is sealed for them.
+func encrypting(now time.Time) *packet.Config {
+	c := strict(now)
+	c.InsecureAllowAllKeyFlagsWhenMissing = true
+	return c
+}
+
 // lax is strict, but for the hash algorithms: it tells what was refused for SHA-1
 // from what is no signature at all.
 func lax(now time.Time) *packet.Config {
@@ -85,7 +94,7 @@ func selectKey(cert []byte, address string, now time.Time) (*openpgp.Entity, *pa
 		return nil, nil, now, err
 	}
 	now = atLeast(e, now)
-	key, err := e.EncryptionKeyWithError(now, strict(now))
+	key, err := e.EncryptionKeyWithError(now, encrypting(now))
 	if err == nil {
 		return e, key.PublicKey, now, nil
 	}

@@ -18,12 +18,12 @@ import (
 func (a *app) accountCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "account",
-		Short: "Make, list and remove who may log in",
+		Short: "Make, change, list and remove who may log in",
 		Long: `An account is who may submit mail and read it: a person or a device. Its addresses
 are what it may use as sender, and where it receives mail. Changes count at once,
 in a running gateway as well.`,
 	}
-	c.AddCommand(a.accountAdd(), a.accountPasswd(), a.accountList(), a.accountRemove())
+	c.AddCommand(a.accountAdd(), a.accountChange(), a.accountPasswd(), a.accountList(), a.accountRemove())
 	return c
 }
 
@@ -77,8 +77,11 @@ func (a *app) addAccount(ctx context.Context, name string, n newAccount) error {
 		if err != nil {
 			return err
 		}
+		if err := o.addressesFree(ctx, account); err != nil {
+			return err
+		}
 		if err := o.db.CreateAccount(ctx, account, hash); err != nil {
-			return named("account or address", name, err)
+			return named("account", name, err)
 		}
 		a.printf("account %s made\n", name)
 		if drawn != "" {

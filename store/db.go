@@ -133,6 +133,9 @@ func (db *DB) open(ctx context.Context, o Options) error {
 	if err := prepareDirectory(db.dir); err != nil {
 		return err
 	}
+	if err := refuseNetwork(db.dir); err != nil {
+		return err
+	}
 	if err := prepareFile(ctx, db.dir, busy); err != nil {
 		return err
 	}

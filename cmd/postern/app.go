@@ -90,13 +90,13 @@ func (a *app) configPath() string {
 // load reads the configuration, and lets --data have its way.
 func (a *app) load() (*Config, error) {
 	c, err := LoadConfig(a.configPath())
-	if err != nil {
+	if c == nil {
 		return nil, err
 	}
 	if a.dataDir != "" {
 		c.Data = a.dataDir
 	}
-	return c, nil
+	return c, err
 }
 
 // printf writes to standard output.

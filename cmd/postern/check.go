@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,7 +23,8 @@ func (a *app) checkCommand() *cobra.Command {
   postern.toml:12: levels.urgent.patience: "15x" is not a duration; write 30s, 10m, 4h or 2d
 
 It looks at the files that the configuration names as well, but opens no port and
-changes nothing.
+changes nothing. A certificate that has expired, or is for another name, is a warning
+and no fault: the gateway runs with it.
 
 With --database it reads all of the database too, and tells whether it is whole. The
 gateway does that by itself: at its start while the database is small or where the
@@ -33,13 +35,20 @@ file is not as it was left, and otherwise once a day while it runs.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.load()
+			var faults *Faults
+			if errors.As(err, &faults) && c != nil {
+				return c.checkMachine(a.configPath(), faults.List)
+			}
 			if err != nil {
 				return err
 			}
-			if err := c.checkMachine(a.configPath()); err != nil {
+			if err := c.checkMachine(a.configPath(), nil); err != nil {
 				return err
 			}
 			a.printf("%s: no fault\n", a.configPath())
+			for _, s := range c.certificateWarnings(time.Now()) {
+				a.printf("%s: warning: %s\n", a.configPath(), s)
+			}
 			if !database {
 				return nil
 			}

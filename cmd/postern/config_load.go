@@ -47,7 +47,8 @@ func (f *Faults) Error() string {
 }
 
 // LoadConfig reads the configuration in file. Its error, where the file could be
-// read at all, is a *Faults.
+// read at all, is a *Faults; with it comes what could be understood, nil for nothing, of
+// which nothing but checkMachine makes use.
 func LoadConfig(file string) (*Config, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -57,7 +58,7 @@ func LoadConfig(file string) (*Config, error) {
 }
 
 // parseConfig reads a configuration: the defaults, then what text says, then all
-// that can be checked without looking at the machine.
+// that can be checked without looking at the machine. See LoadConfig of what it returns.
 func parseConfig(file string, text []byte) (*Config, error) {
 	var tree map[string]any
 	if err := toml.Unmarshal(text, &tree); err != nil {
@@ -68,10 +69,7 @@ func parseConfig(file string, text []byte) (*Config, error) {
 	r := &reading{lines: indexLines(text)}
 	r.bind("", reflect.ValueOf(c).Elem(), tree)
 	c.validate(r)
-	if err := r.err(file); err != nil {
-		return nil, err
-	}
-	return c, nil
+	return c, r.err(file)
 }
 
 // syntaxFault words what the TOML parser could not read.

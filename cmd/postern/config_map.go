@@ -95,13 +95,14 @@ func alternates(list []Alternate) []routing.Alternate {
 }
 
 // checkMachine looks at what the configuration names on this machine: files and
-// secrets. It opens no port and changes nothing.
-func (c *Config) checkMachine(file string) error {
+// secrets. It opens no port and changes nothing. What known says is wrong it does not
+// look at, and returns with what it finds.
+func (c *Config) checkMachine(file string, known []Fault) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return fmt.Errorf("read the configuration: %w", err)
 	}
-	r := &reading{lines: indexLines(text)}
+	r := &reading{lines: indexLines(text), faults: known}
 	if c.TLS.Cert != "" {
 		if _, err := tls.LoadX509KeyPair(resolve(c.dir, c.TLS.Cert), resolve(c.dir, c.TLS.Key)); err != nil {
 			path := "tls.cert"
@@ -122,7 +123,7 @@ func (c *Config) checkMachine(file string) error {
 	}
 	for i, s := range c.Relay.Smarthosts {
 		if _, err := s.Password.Read(c.dir); err != nil {
-			r.fault(fmt.Sprintf("relay.smarthost[%d].password_from", i), err.Error(), "put the password there, with mode 0600 if it is a file")
+			r.fault(fmt.Sprintf("relay.smarthost[%d].password_from", i), err.Error(), "put the password there, in a file of this user with mode 0600")
 		}
 	}
 	for i, l := range c.Listen {

@@ -194,7 +194,7 @@ func (s Secret) Read(dir string) (string, error) {
 	case "credential":
 		base := os.Getenv("CREDENTIALS_DIRECTORY")
 		if base == "" {
-			return "", fmt.Errorf("no credential %s: $CREDENTIALS_DIRECTORY is not set", name)
+			return "", fmt.Errorf("no credential %s: $CREDENTIALS_DIRECTORY is not set, as systemd does for the service", name)
 		}
 		// The service manager gives the service's user its credentials by an access control
 		// list, whose mask shows as the permission of the group.

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"syscall"
 )
 
@@ -44,7 +46,11 @@ func checkPrivate(dir string) error {
 		return fmt.Errorf("%s is open to other users (mode %04o): chmod 700 it", dir, info.Mode().Perm())
 	}
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != os.Geteuid() {
-		return fmt.Errorf("%s belongs to user %d, and this is user %d: run as its owner", dir, stat.Uid, os.Geteuid())
+		owner, as := strconv.Itoa(int(stat.Uid)), ""
+		if u, err := user.LookupId(owner); err == nil {
+			owner, as = u.Username, ", as in: sudo -u "+u.Username+" postern …"
+		}
+		return fmt.Errorf("%s belongs to user %s, and this is user %d: run as its owner%s", dir, owner, os.Geteuid(), as)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"postern/imapd"
@@ -70,10 +71,12 @@ func (g *gateway) open(ctx context.Context, shown func([]routing.Record)) (err e
 		return err
 	}
 	if c.TLS.Cert != "" {
-		g.certs = &certificates{certFile: resolve(c.dir, c.TLS.Cert), keyFile: resolve(c.dir, c.TLS.Key), now: time.Now}
+		g.certs = &certificates{certFile: resolve(c.dir, c.TLS.Cert), keyFile: resolve(c.dir, c.TLS.Key), now: time.Now, log: g.log}
 		if err := g.certs.reload(); err != nil {
 			return err
 		}
+		g.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "postern_certificate_expires_timestamp_seconds",
+			Help: "When the certificate of the listeners expires, in seconds since 1970."}, g.certs.expires))
 	}
 	announce := func(records []routing.Record) {
 		g.metrics.count(records)

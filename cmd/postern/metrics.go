@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"math"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -117,10 +119,31 @@ func (t timedSubmitter) Submit(ctx context.Context, s *routing.Submission) (rout
 	return receipt, err
 }
 
+// freeRoom is how many octets the file system of dir has left for this user.
+func freeRoom(dir string) (int64, error) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		return 0, err
+	}
+	return int64(s.Bavail) * int64(s.Bsize), nil
+}
+
 // serve answers HTTP until ctx ends: /metrics, /healthz (the process lives, and the
-// database answers), /readyz (mail is taken). Nothing can be changed here.
+// database answers), /readyz (mail is taken, also the largest). Nothing can be changed here.
 func (m *metrics) serve(ctx context.Context, l net.Listener, g *gateway) error {
 	if err := m.registry.Register(newDepth(g.db)); err != nil {
+		if _, again := errors.AsType[prometheus.AlreadyRegisteredError](err); !again {
+			return err
+		}
+	}
+	room := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "postern_free_bytes", Help: "Room that is left where the data is."}, func() float64 {
+		free, err := freeRoom(string(g.dir))
+		if err != nil {
+			return math.NaN()
+		}
+		return float64(free)
+	})
+	if err := m.registry.Register(room); err != nil {
 		if _, again := errors.AsType[prometheus.AlreadyRegisteredError](err); !again {
 			return err
 		}
@@ -136,11 +159,14 @@ func (m *metrics) serve(ctx context.Context, l net.Listener, g *gateway) error {
 		w.Write([]byte("ok\n"))
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if !g.ready.Load() {
+		switch free, err := freeRoom(string(g.dir)); {
+		case !g.ready.Load():
 			http.Error(w, "starting or stopping", http.StatusServiceUnavailable)
-			return
+		case err == nil && free < int64(g.config.Limits.MessageSize):
+			http.Error(w, "no room for a message of limits.message_size where the data is", http.StatusServiceUnavailable)
+		default:
+			w.Write([]byte("ready\n"))
 		}
-		w.Write([]byte("ready\n"))
 	})
 	return serveHTTP(ctx, l, mux)
 }

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// TestReady: a gateway is ready while the largest message it is to take has room.
+func TestReady(t *testing.T) {
+	for _, tt := range []struct {
+		size Size
+		want string
+	}{{1, "ready"}, {1 << 62, "no room for a message"}} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := &gateway{config: defaultConfig(), dir: dataDir(t.TempDir()), metrics: newMetrics(), log: slog.New(slog.DiscardHandler)}
+		g.config.Limits.MessageSize = tt.size
+		g.ready.Store(true)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- g.metrics.serve(ctx, l, g) }()
+		resp, err := http.Get("http://" + l.Addr().String() + "/readyz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || !strings.HasPrefix(string(body), tt.want) || (resp.StatusCode == http.StatusOK) != (tt.want == "ready") {
+			t.Errorf("for %d octets: %s %q, error %v", tt.size, resp.Status, body, err)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -13,9 +13,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"postern/pgp"
 	"postern/routing"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // ring is a store in memory. A certificate is its own fingerprint; one that begins with
 // "old" cannot be used.

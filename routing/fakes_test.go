@@ -14,7 +14,11 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // memory is a store in memory, as small as the ports allow. It writes down nothing
 // that Advance did not tell it.

@@ -286,6 +286,9 @@ func (g *Gate) complete(h *message.Header, s *Submission, id MessageID, now time
 			return fmt.Errorf("add %s: %w", f.name, err)
 		}
 	}
+	if err := nameSender(h, s); err != nil {
+		return err
+	}
 	if !h.Has("To") && !h.Has("Cc") {
 		// RFC 5322 appendix B: no field has to name a recipient, but many programs
 		// show the message better when one does.

@@ -15,8 +15,9 @@
 //
 // A device may get this wrong, because losing an alarm is worse: a MAIL FROM that is
 // foreign, null or no address at all is replaced by the first address of the
-// device's account, which is logged; its From is left alone. Its HELO may be
-// anything printable or nothing; what is no name is taken for its address literal.
+// device's account, which is logged; its From is left alone, and where it is not the
+// account's, routing adds a Sender that is. Its HELO may be anything printable or nothing;
+// what is no name is taken for its address literal.
 //
 // # Replies
 //

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -253,19 +254,19 @@ func checkVersion(ctx context.Context, rw *sql.DB) error {
 	if err := rw.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&text); err != nil {
 		return explain(err)
 	}
-	var v [3]int
-	for i, part := range strings.SplitN(text, ".", 3) {
-		v[i], _ = strconv.Atoi(part)
-	}
-	for i := range v {
-		if v[i] != minVersion[i] {
-			if v[i] < minVersion[i] {
-				return fmt.Errorf("it is run by SQLite %s, which can corrupt it: build with 3.51.3 or newer, without the tag libsqlite3", text)
-			}
-			break
-		}
+	if !trusted(text) {
+		return fmt.Errorf("it is run by SQLite %s, which can corrupt it: build with 3.51.3 or newer, without the tag libsqlite3", text)
 	}
 	return nil
+}
+
+// trusted reports whether a version of SQLite is minVersion or newer.
+func trusted(version string) bool {
+	var v [3]int
+	for i, part := range strings.SplitN(version, ".", 3) {
+		v[i], _ = strconv.Atoi(part)
+	}
+	return slices.Compare(v[:], minVersion[:]) >= 0
 }
 
 // reading gives do one consistent state of the database to read. The end of ctx counts

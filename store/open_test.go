@@ -168,6 +168,15 @@ func TestOpenNew(t *testing.T) {
 	}
 }
 
+// SQLite of before the fix of its write-ahead log, as distributions have it, is refused.
+func TestTrusted(t *testing.T) {
+	for version, want := range map[string]bool{"3.40.1": false, "3.51.2": false, "3.51.3": true, "3.54.1": true, "4.0": true, "2.99.99": false, "": false} {
+		if trusted(version) != want {
+			t.Errorf("%q: %v", version, !want)
+		}
+	}
+}
+
 func TestOpenNeedsClock(t *testing.T) {
 	if _, err := Open(t.Context(), Options{Path: t.TempDir()}); err == nil || !strings.Contains(err.Error(), "Options.Now") {
 		t.Errorf("err = %v", err)

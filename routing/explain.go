@@ -75,20 +75,21 @@ func (x *explainer) message() {
 }
 
 func (x *explainer) stamp() string {
-	fields := []string{"id, time, account"}
+	fields := []string{"id, time, account, sequence number"} // the number always: a gap means something
 	named := func(bit StampFields, text, value string) {
-		if x.p.Stamp&bit == 0 {
-			return
+		switch {
+		case x.p.Stamp&bit == 0:
+		case value == "":
+			fields = append(fields, text+" (none is named)")
+		default:
+			fields = append(fields, fmt.Sprintf("%s %q", text, value))
 		}
-		if value != "" {
-			text = fmt.Sprintf("%s %q", text, value)
-		}
-		fields = append(fields, text)
 	}
 	named(StampDevice, "device", x.p.Device)
 	named(StampLocation, "location", x.p.Location)
-	named(StampSequence, "sequence number", "")
-	named(StampClient, "client", "")
+	if x.p.Stamp&StampClient != 0 {
+		fields = append(fields, "client")
+	}
 	return strings.Join(fields, ", ")
 }
 

@@ -317,8 +317,13 @@ func askReceipts(p *Policy, h message.Header) {
 
 // stamp says what was submitted, when, and from where, for the recipients alone.
 func (g *Gate) stamp(s *Submission, p *Policy, original message.Header, id MessageID, now time.Time) *message.Stamp {
-	st := &message.Stamp{ID: string(id), Account: s.Account.Name, Device: p.Device, Location: p.Location,
-		Accepted: now, Priority: p.Priority.String(), SHA256: sha256.Sum256(s.Raw), Gateway: g.Config.Hostname}
+	st := &message.Stamp{ID: string(id), Account: s.Account.Name, Accepted: now, Priority: p.Priority.String(), SHA256: sha256.Sum256(s.Raw), Gateway: g.Config.Hostname}
+	if p.Stamp&StampDevice != 0 {
+		st.Device = p.Device
+	}
+	if p.Stamp&StampLocation != 0 {
+		st.Location = p.Location
+	}
 	if p.Stamp&StampClient != 0 {
 		st.HELO = s.Client.HELO
 		if s.Client.Addr.IsValid() {

@@ -146,6 +146,29 @@ func TestWhatIsNoReportIsPassedOn(t *testing.T) {
 	}
 }
 
+// The control fields of what comes from outside count for nothing, and are not in what the
+// sender gets: sent on as it is, it would be steered by who wrote it.
+func TestControlFieldsFromOutsideAreRemoved(t *testing.T) {
+	const kept = "From: x@ok.test\r\nX-Folded: a\r\n b\r\nSubject: Re: S\r\n\r\nPostern-Priority: flash\r\n"
+	fields := "Postern-Priority: flash\r\npostern-alternate :\r\n evil@ok.test\r\nPostern-Unheard-Of: x\r\nPostern-Id: x\r\n"
+	for _, auto := range []string{"", "Auto-Submitted: auto-replied\r\n"} {
+		synctest.Test(t, func(t *testing.T) {
+			g := newGateway(t)
+			g.run(t)
+			g.submit(t, "alice@gw.test", "Subject: S\nPostern-Goal: acked\n\nBody\n", "x@ok.test")
+			synctest.Wait()
+			own, _ := replyTokens(t, g.hop.to("x@ok.test")[0].raw)
+			if err := g.reply(t, own, "x@ok.test", strings.ReplaceAll(fields+auto+kept, "\r\n", "\n")); err != nil {
+				t.Fatal(err)
+			}
+			wantStates(t, g, map[bool]string{true: "x@ok.test acked", false: "x@ok.test relayed"}[auto == ""])
+			if mail, _ := (seals{}).Unwrap(SealedMail+"alice", g.boxes["alice"][0].Sealed); string(mail) != auto+kept {
+				t.Errorf("passed on: %q", mail)
+			}
+		})
+	}
+}
+
 // A reply to the token inside, which all copies share, acknowledges the copy of who
 // wrote it.
 func TestReplyToTheSharedToken(t *testing.T) {

@@ -3,6 +3,7 @@ package routing
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"postern/internal/message"
@@ -32,6 +33,18 @@ func (r *Runner) Forward(ctx context.Context, m *Message, raw []byte) error {
 		l.encrypt = r.Config.Security(m.Sender, "")
 	}
 	return r.post(ctx, l)
+}
+
+// uncontrolled returns what came from outside without its Postern-* fields: to a reader
+// here they mean nothing, and would steer this gateway if he sent it on as it is.
+func uncontrolled(raw []byte) []byte {
+	head, body := message.Split(raw)
+	h, err := message.ParseHeader(head)
+	if err != nil || !slices.ContainsFunc(h.Fields, func(f message.Field) bool { return isControl(f.Name) }) {
+		return raw // a header that cannot be read is not taken for submission either
+	}
+	h.DelFunc(func(f message.Field) bool { return isControl(f.Name) })
+	return append(append(h.Bytes(), "\r\n"...), body...)
 }
 
 // post queues a message of the gateway's own, with a null return path (RFC 3464

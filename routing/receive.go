@@ -242,6 +242,7 @@ func (r *Reports) toSender(ctx context.Context, m *Message, raw []byte) (mail *D
 	if err != nil {
 		return nil, false, fmt.Errorf("look up mailbox: %w", err)
 	}
+	raw = uncontrolled(raw)
 	if account != "" {
 		mail, err = newDeposit(r.Vault, r.Digests, account, raw)
 		return mail, err == nil, err

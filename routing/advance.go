@@ -151,12 +151,25 @@ func (p *Progress) settle(r *Recipient, now time.Time) {
 			return
 		}
 		for _, c := range decision.Commands {
-			p.apply(c.Delivery, c.Event, now)
 			if c.Order != nil {
 				p.Orders = append(p.Orders, *c.Order)
+				if p.told(c) {
+					continue // by the order before, to another reader of the same
+				}
 			}
+			p.apply(c.Delivery, c.Event, now)
 		}
 	}
+}
+
+// told reports whether the notice that c orders is noted of its delivery already.
+func (p *Progress) told(c Command) bool {
+	for i := range p.Deliveries {
+		if d := &p.Deliveries[i]; d.ID == c.Delivery {
+			return d.Told&c.Event.Told == c.Event.Told
+		}
+	}
+	return false
 }
 
 func record(d *Delivery, from State, fits bool, e Event, now time.Time) Record {

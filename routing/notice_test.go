@@ -219,6 +219,24 @@ func TestRet(t *testing.T) {
 	}
 }
 
+// Each of those whom a response names is told, and the journey does not say otherwise.
+func TestEveryOneNamedIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGateway(t)
+		g.run(t)
+		g.submit(t, "alice@gw.test", "Subject: S\nPostern-On-Failure: any=notify(ops@gw.test),notify(y@ok.test)\n\nBody\n", "x@refuse.test")
+		synctest.Wait()
+		if told := g.told(t, "ops"); len(told) != 1 || len(g.hop.to("y@ok.test")) != 1 {
+			t.Errorf("ops was told %q, y@ok.test %d times", told, len(g.hop.to("y@ok.test")))
+		}
+		for _, r := range g.records {
+			if r.Kind == EventTold && !r.Fits {
+				t.Errorf("recorded as noted only, though it was told: %+v", r)
+			}
+		}
+	})
+}
+
 // A third party is told of the recipient, and of no alternate: not even by what the
 // alternate's host said. NOTIFY is the sender's, and keeps nothing from others.
 func TestThirdPartyIsToldOfNoAlternate(t *testing.T) {

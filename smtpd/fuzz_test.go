@@ -51,7 +51,7 @@ func play(t testing.TB, g *gateway, stream []byte, piece int) string {
 	s.TLS = nil
 	v := s.server()
 	c := &tape{in: stream, piece: max(piece, 1)}
-	guard := newGuard(v, c, remoteAddr(c))
+	guard := newGuard(v, &registry{limits: v.limits}, c, remoteAddr(c))
 	v.converse(context.Background(), guard)
 	guard.finish()
 	return c.out.String()

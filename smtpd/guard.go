@@ -34,8 +34,9 @@ const (
 // again it has answered all it was given: that is what the modes rely on.
 type guard struct {
 	server *server
-	conn   net.Conn // as it was accepted
-	stream net.Conn // conn, or TLS on top of it
+	beside *registry // the other connections of the listener
+	conn   net.Conn  // as it was accepted
+	stream net.Conn  // conn, or TLS on top of it
 	client netip.Addr
 	since  time.Time
 
@@ -79,9 +80,9 @@ const (
 	largeBuffer = 64 << 10
 )
 
-func newGuard(s *server, c net.Conn, client netip.Addr) *guard {
+func newGuard(s *server, r *registry, c net.Conn, client netip.Addr) *guard {
 	return &guard{
-		server: s, conn: c, stream: c, client: client, since: s.now(),
+		server: s, beside: r, conn: c, stream: c, client: client, since: s.now(),
 		buf: s.buffers.get(), lenient: s.device,
 	}
 }
@@ -257,6 +258,9 @@ func (g *guard) deadline() time.Time {
 	switch g.mode {
 	case command, exchange:
 		d := now.Add(l.Command)
+		if g.beside.crowded() {
+			d = now.Add(min(l.Command, l.Crowded))
+		}
 		if end := g.since.Add(l.Login); g.server.needAuth && !g.authenticated && end.Before(d) {
 			return end
 		}

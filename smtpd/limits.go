@@ -16,6 +16,7 @@ type Limits struct {
 	Errors      int // refused commands of a connection since its last message; Recipients + 20
 
 	Command   time.Duration // wait for a command; 5 minutes (RFC 5321 section 4.5.3.2.7)
+	Crowded   time.Duration // the same while four in five Connections are open; 1 minute
 	Login     time.Duration // from connection to login, where one is needed; 1 minute
 	Handshake time.Duration // TLS handshake; 30 seconds
 	Block     time.Duration // wait for more of a message; 3 minutes
@@ -45,6 +46,7 @@ func (l Limits) withDefaults() Limits {
 	orDefault(&l.Memory, 256<<20)
 	orDefault(&l.Rate, 500)
 	orDefault(&l.Command, 5*time.Minute)
+	orDefault(&l.Crowded, time.Minute)
 	orDefault(&l.Login, time.Minute)
 	orDefault(&l.Handshake, 30*time.Second)
 	orDefault(&l.Block, 3*time.Minute)

@@ -2,6 +2,7 @@ package smtpd
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -210,6 +211,31 @@ func TestT13Idle(t *testing.T) {
 			})
 		})
 	}
+}
+
+// T13: where most connections are taken, those who say nothing have to make room sooner.
+func TestT13Crowded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, stop := serveInBubble(t, "inbound", &gateway{}, Limits{Connections: 5})
+		defer stop()
+		var conns []net.Conn
+		begin := time.Now()
+		for i := range 5 {
+			c := l.dial(t, fmt.Sprintf("192.0.2.%d", i+1))
+			defer c.Close()
+			say(t, c, hello)
+			conns = append(conns, c)
+		}
+		// The others were there before it became crowded, and were promised more.
+		for _, test := range []struct {
+			conn int
+			want time.Duration
+		}{{4, time.Minute}, {0, 5 * time.Minute}} {
+			if got := readLine(t, conns[test.conn]); !strings.HasPrefix(got, "421 4.4.2 ") || time.Since(begin) != test.want {
+				t.Errorf("%d: got %q after %v, want %v", test.conn, got, time.Since(begin), test.want)
+			}
+		}
+	})
 }
 
 // A client that stops in the middle of a handshake, or never begins it, is let go.

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -144,7 +145,7 @@ func (s *server) take(ctx context.Context, c net.Conn, r *registry) {
 	if s.admit != nil {
 		refused = s.admit(addr)
 	}
-	g := newGuard(s, c, addr)
+	g := newGuard(s, r, c, addr)
 	if refused == nil {
 		refused = r.add(g)
 	}
@@ -256,6 +257,7 @@ func (e engineLog) Println(v ...any) {
 type registry struct {
 	limits Limits
 	conns  sync.WaitGroup
+	open   atomic.Int64 // connections, for those who must not wait for mu
 
 	mu     sync.Mutex
 	guards map[*guard]struct{}
@@ -278,6 +280,7 @@ func (r *registry) add(g *guard) *smtp.SMTPError {
 		return replyFullOne
 	}
 	r.guards[g] = struct{}{}
+	r.open.Add(1)
 	r.byAddr[site(g.client)]++
 	return nil
 }
@@ -286,10 +289,15 @@ func (r *registry) remove(g *guard) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.guards, g)
+	r.open.Add(-1)
 	if r.byAddr[site(g.client)]--; r.byAddr[site(g.client)] == 0 {
 		delete(r.byAddr, site(g.client))
 	}
 }
+
+// crowded reports whether more than four in five of the connections there may be are open
+// (T13): who says nothing has to make room sooner then.
+func (r *registry) crowded() bool { return r.open.Load()*5 > int64(r.limits.Connections)*4 }
 
 // drain tells all connections to end after the message they are at.
 func (r *registry) drain() {

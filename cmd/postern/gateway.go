@@ -171,6 +171,7 @@ func (g *gateway) serve(ctx context.Context) error {
 		g.log.Warn(fault)
 	}
 	g.checkDevices(ctx)
+	g.fitConnections(mayOpen())
 	finder := g.config.finder(g.db, sealer, now, g.log)
 	watch, err := newKeyWatch(g)
 	if err != nil {

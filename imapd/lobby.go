@@ -231,6 +231,10 @@ func (l *lobby) check(ctx context.Context, tag, name, password string) (account 
 		l.log.Error("check login", "err", err)
 		l.printf("%s NO [UNAVAILABLE] Logins cannot be checked now, try again later", tag)
 	}
+	if errors.Is(err, routing.ErrAuth) || errors.Is(err, routing.ErrThrottled) {
+		// The name is not logged: people type passwords there.
+		l.log.WarnContext(ctx, "login failed", "listener", "imap", "remote", l.remote)
+	}
 	if l.failures++; l.failures >= failureLimit {
 		err = l.leave(&lost{text: "too many failed logins"})
 	} else {

@@ -325,3 +325,21 @@ func TestExpungeOfAnother(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// TestFailedLogin: a login that failed is in the log with where it came from, for who
+// keeps such clients out, and with nothing of what was typed.
+func TestFailedLogin(t *testing.T) {
+	h := newHouse(t, true, nil)
+	c := h.dial().secure()
+	c.expect("* OK")
+	c.send("1 LOGIN hidden secret-1")
+	c.expect("1 NO [AUTHENTICATIONFAILED]")
+	log := h.log.String()
+	if !strings.Contains(log, `msg="login failed" listener=imap remote=`) || strings.Contains(log, "hidden") || strings.Contains(log, "secret") {
+		t.Errorf("the log has %s", log)
+	}
+	h.login("alice", "secret")
+	if again := h.log.String(); again != log {
+		t.Errorf("a login that went well is in the log: %s", again)
+	}
+}

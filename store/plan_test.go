@@ -30,6 +30,7 @@ var mayScan = map[string]string{
 	"Tick":          "the first of what is due",
 	"dueLanes":      "19 priorities",
 	"moveOn":        "all mailboxes, once where a backup was put back",
+	"Sample":        "the first and the last few of a table, in its order",
 	"heldForKeys":   "what is held, when a key comes",
 	"Recover":       "what was being sent, at the start",
 	"voidLost":      "the accounts, at the start",

@@ -86,10 +86,29 @@ func (g *gateway) open(ctx context.Context, shown func([]routing.Record)) (err e
 	}
 	g.db, err = store.Open(ctx, store.Options{Path: string(g.dir), Now: g.clock.now, Elapsed: g.clock.elapsed(), Announce: announce, Log: g.log,
 		Rendering: imapd.Rendering(g.policy.Location), Keep: c.History.kept()})
-	if err == nil {
-		g.clock.whenTurned(g.db.LookAgain)
+	if err != nil {
+		return err
 	}
-	return err
+	g.clock.whenTurned(g.db.LookAgain)
+	return g.checkSpoolKey(ctx)
+}
+
+// checkSpoolKey refuses a spool key that is another gateway's, before anything is sealed
+// with it beside what it cannot open.
+func (g *gateway) checkSpoolKey(ctx context.Context) error {
+	opened, failed, err := g.db.Sample(ctx, func(context string, sealed []byte) error {
+		_, err := g.keys.spool.Unwrap(context, sealed)
+		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case failed > 0 && opened == 0:
+		return fmt.Errorf("the spool key in %s does not open what is in %s: put back the key that belongs to it", g.config.spoolPlace(), g.dir.path("postern.db"))
+	case failed > 0:
+		g.log.Warn("not all that is stored can be opened: a key is missing, or something is damaged", "opened", opened, "not", failed)
+	}
+	return nil
 }
 
 // close releases what openGateway took, the database last.

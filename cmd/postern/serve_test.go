@@ -106,10 +106,25 @@ format = "json"
 	if _, err := net.Dial("tcp", at["submission"]); err == nil {
 		t.Error("someone still listens")
 	}
+	refusesOtherKey(t, file, filepath.Join(dir, "data", spoolKeyFile))
 	for _, secret := range []string{"correct horse", "CANARY", "alice@here.test"} { // T28
 		if strings.Contains(log.String(), secret) {
 			t.Errorf("the log holds %q:\n%s", secret, log.String())
 		}
+	}
+}
+
+// refusesOtherKey puts the spool key of another gateway in the place of this one's.
+func refusesOtherKey(t *testing.T, config, key string) {
+	t.Helper()
+	if err := os.WriteFile(key, bytes.Repeat([]byte("0f"), 32), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "postern", "serve", "--config", config).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "does not open what is in") {
+		t.Errorf("with another spool key: %v\n%s", err, out)
 	}
 }
 

@@ -30,8 +30,8 @@ type Ring interface {
 }
 
 // Lookup looks for the keys of an address whose domain is in ASCII: pgp.Discovery does. Where
-// nobody offers one, the error has the method NoKey() string; any other says that somebody
-// could not be asked.
+// nobody offers one that can be used, the error has the method NoKey() string; any other says
+// that somebody could not be asked. Those that cannot be used are returned all the same.
 type Lookup interface {
 	Lookup(ctx context.Context, address string) ([]pgp.Cert, error)
 }
@@ -45,8 +45,11 @@ type Finder struct {
 	// Usable returns nil where something can be encrypted with a certificate at now, and
 	// else why not. It is asked for every copy, and should remember.
 	Usable func(public []byte, now time.Time) error
-	Now    func() time.Time
-	Log    *slog.Logger
+	// Renew returns that of the known certificates which found is a form of, with what it
+	// adds to it, and nil where it is another one.
+	Renew func(known [][]byte, found []byte) []byte
+	Now   func() time.Time
+	Log   *slog.Logger
 
 	looking singleflight.Group // by Address.Key
 }
@@ -173,8 +176,11 @@ func (f *Finder) lookUp(ctx context.Context, a routing.Address) ([]routing.Filin
 	case err != nil:
 		lookup.Next, lookup.Failing, lookup.Reason = now.Add(againFailing), true, err.Error()
 	}
-	for _, c := range certs {
-		lookup.Found = append(lookup.Found, routing.FoundKey{Fingerprint: c.Fingerprint, Public: c.Public})
+	if lookup.Found, err = f.worthFiling(ctx, a, certs); err != nil {
+		return nil, err
+	}
+	if !f.lasts(lookup.Found, lookup.Next) {
+		lookup.Next = now.Add(againNone) // it may be renewed, or have been
 	}
 	filings, err := f.Ring.FileLookup(ctx, a, lookup)
 	if err != nil {
@@ -188,7 +194,7 @@ func (f *Finder) lookUp(ctx context.Context, a routing.Address) ([]routing.Filin
 			usable = true
 			f.Log.Info("key found", "domain", a.ASCIIDomain(), "fingerprint", fingerprint)
 		case routing.FiledSame:
-			usable = true
+			usable = usable || f.Usable(lookup.Found[i].Public, now) == nil
 		case routing.FiledPending:
 			f.Log.Warn("another key than the one known was found; it waits for: postern key confirm", "domain", a.ASCIIDomain(), "fingerprint", fingerprint)
 		}
@@ -199,6 +205,36 @@ func (f *Finder) lookUp(ctx context.Context, a routing.Address) ([]routing.Filin
 		}
 	}
 	return filings, nil
+}
+
+// worthFiling returns what there is to be filed of certificates found: those that are known,
+// with what is new about them, such as that their owner has revoked them; and of the others
+// those that can be used.
+func (f *Finder) worthFiling(ctx context.Context, a routing.Address, certs []pgp.Cert) (found []routing.FoundKey, err error) {
+	known, err := f.Ring.Certs(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range certs {
+		public := f.Renew(known, c.Public)
+		if public == nil {
+			if public = c.Public; f.Usable(public, f.Now()) != nil {
+				continue
+			}
+		}
+		found = append(found, routing.FoundKey{Fingerprint: c.Fingerprint, Public: public})
+	}
+	return found, nil
+}
+
+// lasts reports whether all that was found can still be used at a time.
+func (f *Finder) lasts(found []routing.FoundKey, at time.Time) bool {
+	for _, k := range found {
+		if f.Usable(k.Public, at) != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // The pace of Run.

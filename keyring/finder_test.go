@@ -21,8 +21,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// ring is a store in memory. A certificate is its own fingerprint; one that begins with
-// "old" cannot be used.
+// ring is a store in memory. A certificate is its own fingerprint, up to a dash; one that
+// begins with "old", or ends with "-revoked", cannot be used.
 type ring struct {
 	mu       sync.Mutex
 	now      func() time.Time
@@ -54,7 +54,8 @@ func (r *ring) FileLookup(_ context.Context, a routing.Address, l routing.KeyLoo
 		case len(known) == 0:
 			r.certs[a.Key()] = [][]byte{k.Public}
 			filings = append(filings, routing.FiledFirst)
-		case string(known[0]) == string(k.Public):
+		case fingerprint(known[0]) == k.Fingerprint:
+			known[0] = k.Public
 			filings = append(filings, routing.FiledSame)
 		default:
 			s.Pending = k.Fingerprint
@@ -83,7 +84,12 @@ func (r *ring) ReleaseKeyless(_ context.Context, address string) ([]routing.Reco
 	return nil, r.fault
 }
 
-// fakeWeb is a web with at most one key for each address.
+func fingerprint(cert []byte) string {
+	f, _, _ := strings.Cut(string(cert), "-")
+	return f
+}
+
+// fakeWeb is a web with the keys of each address, separated by spaces.
 type fakeWeb struct {
 	mu    sync.Mutex
 	keys  map[string]string
@@ -106,10 +112,16 @@ func (n *fakeWeb) Lookup(ctx context.Context, address string) ([]pgp.Cert, error
 	if n.fault != nil {
 		return nil, n.fault
 	}
-	if k := n.keys[address]; k != "" {
-		return []pgp.Cert{{Fingerprint: k, Public: []byte(k)}}, nil
+	var certs []pgp.Cert
+	usable := false
+	for k := range strings.FieldsSeq(n.keys[address]) {
+		certs = append(certs, pgp.Cert{Fingerprint: fingerprint([]byte(k)), Public: []byte(k)})
+		usable = usable || !strings.HasSuffix(k, "-revoked")
 	}
-	return nil, &pgp.NoKeyError{Address: address, Reason: "none was found on the web"}
+	if usable {
+		return certs, nil
+	}
+	return certs, &pgp.NoKeyError{Address: address, Reason: "none was found on the web"}
 }
 
 func newFinder(known ...string) (*Finder, *ring, *fakeWeb) {
@@ -120,8 +132,19 @@ func newFinder(known ...string) (*Finder, *ring, *fakeWeb) {
 	n := &fakeWeb{keys: map[string]string{}}
 	return &Finder{Ring: r, Web: n, Now: time.Now, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Usable: func(public []byte, _ time.Time) error {
-			if strings.HasPrefix(string(public), "old") {
+			switch {
+			case strings.HasPrefix(string(public), "old"):
 				return &pgp.NoKeyError{Reason: "the key expired"}
+			case strings.HasSuffix(string(public), "-revoked"):
+				return &pgp.NoKeyError{Reason: "the key is revoked"}
+			}
+			return nil
+		},
+		Renew: func(known [][]byte, found []byte) []byte {
+			for _, k := range known {
+				if fingerprint(k) == fingerprint(found) {
+					return []byte(max(string(k), string(found))) // "-revoked" stays
+				}
 			}
 			return nil
 		}}, r, n
@@ -189,6 +212,47 @@ func TestCerts(t *testing.T) {
 	}
 }
 
+// TestRevokedByOwner: what the owner of a known key has revoked is not used any more, and
+// a key that was never known but revoked is no news.
+func TestRevokedByOwner(t *testing.T) {
+	for _, test := range []struct {
+		name, web string
+		known     []string
+		certs     []string
+		filings   []routing.Filing
+		ready     string
+	}{
+		{"revoked", "k1-revoked", []string{"k1"}, []string{"k1-revoked"}, []routing.Filing{routing.FiledSame}, "is revoked"},
+		{"revoked, and a new one", "k1-revoked k2", []string{"k1"}, []string{"k1-revoked"}, []routing.Filing{routing.FiledSame, routing.FiledPending}, "compare its fingerprint k2"},
+		{"never known", "k1-revoked", nil, nil, nil, "none was found"},
+		{"never known, and a new one", "k1-revoked k2", nil, []string{"k2"}, []routing.Filing{routing.FiledFirst}, ""},
+		{"an older form later", "k1", []string{"k1-revoked"}, []string{"k1-revoked"}, []routing.Filing{routing.FiledSame}, "is revoked"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f, r, n := newFinder(test.known...)
+			bob := addr(t, "bob@dest.example")
+			n.keys[bob.Key()] = test.web
+			filings, err := f.Look(t.Context(), bob)
+			if err != nil || !slices.Equal(filings, test.filings) {
+				t.Errorf("filed %v, %v", filings, err)
+			}
+			var certs []string
+			for _, c := range r.certs[bob.Key()] {
+				certs = append(certs, string(c))
+			}
+			if !slices.Equal(certs, test.certs) {
+				t.Errorf("on file is %q", certs)
+			}
+			if err := f.Ready(t.Context(), bob); (err == nil) != (test.ready == "") || err != nil && !strings.Contains(err.Error(), test.ready) {
+				t.Errorf("Ready: %v, want %q", err, test.ready)
+			}
+			if ready := len(r.released) > 0; ready != (test.ready == "") {
+				t.Errorf("what waited was released: %t", ready)
+			}
+		})
+	}
+}
+
 // TestInternational: the web is asked for the domain as A-label.
 func TestInternational(t *testing.T) {
 	f, _, n := newFinder()
@@ -204,16 +268,18 @@ func TestInternational(t *testing.T) {
 func TestMemory(t *testing.T) {
 	for _, test := range []struct {
 		name  string
+		web   string
 		fault error
 		again time.Duration
 	}{
-		{"none found", nil, time.Hour},
-		{"failing", errors.New("timed out"), 5 * time.Minute},
+		{"none found", "", nil, time.Hour},
+		{"a revoked one found", "k1-revoked", nil, time.Hour},
+		{"failing", "", errors.New("timed out"), 5 * time.Minute},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f, _, n := newFinder()
-				n.fault = test.fault
+				n.keys["bob@dest.example"], n.fault = test.web, test.fault
 				ask := func(want int) {
 					t.Helper()
 					_, err := f.Certs(t.Context(), addr(t, "bob@dest.example"))
@@ -229,6 +295,31 @@ func TestMemory(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestShortLife: a key that was found is looked at every day, and every hour on its last,
+// so that one that is renewed is there before it has expired.
+func TestShortLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, r, n := newFinder()
+		end := time.Now().Add(36 * time.Hour)
+		f.Usable = func(_ []byte, at time.Time) error {
+			if at.Before(end) {
+				return nil
+			}
+			return &pgp.NoKeyError{Reason: "the key expired"}
+		}
+		n.keys["bob@dest.example"] = "k1"
+		for _, want := range []time.Duration{24 * time.Hour, time.Hour} {
+			if _, err := f.Look(t.Context(), addr(t, "bob@dest.example")); err != nil {
+				t.Fatal(err)
+			}
+			if next := time.Until(r.states["bob@dest.example"].Next); next != want {
+				t.Errorf("the next look is in %v, want %v", next, want)
+			}
+			time.Sleep(24 * time.Hour)
+		}
+	})
 }
 
 // TestOneLook: many who want the same key ask once.

@@ -38,9 +38,11 @@ type Discovery struct {
 	Now  func() time.Time
 }
 
-// Lookup returns the certificates for an address that can be used now: each has a user id
-// that is the address. The domain must be in ASCII. Where nobody offers one, the error is
-// a *NoKeyError; any other says that somebody could not be asked.
+// Lookup returns the certificates for an address: each has a user id that is the address.
+// The domain must be in ASCII. Where nobody offers one that can be used now, the error is a
+// *NoKeyError; any other says that somebody could not be asked. Those that cannot be used
+// are returned all the same, beside others and with that error: one that is known may
+// have been revoked by its owner.
 //
 // The advanced form is tried first, the direct one only where the host of the advanced
 // form does not exist (section 3.1 of the draft). What a directory says is final: a key
@@ -78,27 +80,29 @@ func (d *Discovery) Lookup(ctx context.Context, address string) ([]Cert, error) 
 	return nil, &NoKeyError{Address: address, Reason: "no key is on file for " + address + ", and none was found on the web"}
 }
 
-// choose returns the certificates of a fetched key ring that are for the address and can
-// be used.
+// choose returns the certificates of a fetched key ring that are for the address, and a
+// *NoKeyError where none of them can be used.
 func (d *Discovery) choose(address string, ring []byte) ([]Cert, error) {
 	all, err := ParseCerts(ring)
 	if err != nil {
 		return nil, &NoKeyError{Address: address, Reason: "what was found on the web for " + address + " is no key: " + err.Error()}
 	}
 	var certs []Cert
+	usable := false
 	said := "the key found on the web for " + address + " does not name that address"
 	for _, c := range all {
 		if !slices.ContainsFunc(c.Addresses, func(a string) bool { return d.same(a, address) }) {
 			continue
 		}
+		certs = append(certs, c)
 		if err := Usable(c.Public, d.Now()); err != nil {
 			said = "the key found on the web for " + address + " cannot be used: " + strings.TrimPrefix(err.Error(), "no usable key: ")
 			continue
 		}
-		certs = append(certs, c)
+		usable = true
 	}
-	if len(certs) == 0 {
-		return nil, &NoKeyError{Address: address, Reason: said}
+	if !usable {
+		return certs, &NoKeyError{Address: address, Reason: said}
 	}
 	return certs, nil
 }

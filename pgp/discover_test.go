@@ -1,6 +1,7 @@
 package pgp
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -84,6 +85,7 @@ func TestLookup(t *testing.T) {
 		server  string
 		asked   []string
 		found   []byte
+		stale   []byte // what comes of what cannot be used
 		noKey   string // the reason of a *NoKeyError
 		err     string // any other error
 	}{
@@ -98,12 +100,12 @@ func TestLookup(t *testing.T) {
 		{name: "direct fails", answers: map[string]any{direct: down}, asked: []string{advanced, direct}, err: "timed out"},
 		{name: "another's key", answers: map[string]any{advanced: other}, asked: []string{advanced}, noKey: "does not name that address"},
 		{name: "both", answers: map[string]any{advanced: slices.Concat(other, bob)}, asked: []string{advanced}, found: bob},
-		{name: "expired", answers: map[string]any{advanced: expired}, asked: []string{advanced}, noKey: "expired on 2025-03-01"},
-		{name: "an expired and a good one", answers: map[string]any{advanced: slices.Concat(expired, bob)}, asked: []string{advanced}, found: bob},
+		{name: "expired", answers: map[string]any{advanced: expired}, asked: []string{advanced}, noKey: "expired on 2025-03-01", stale: expired},
+		{name: "an expired and a good one", answers: map[string]any{advanced: slices.Concat(expired, bob)}, asked: []string{advanced}, found: bob, stale: expired},
 		{name: "no key at all", answers: map[string]any{advanced: []byte("<html>welcome</html>")}, asked: []string{advanced}, noKey: "is no key"},
 		{name: "key server not configured", answers: map[string]any{server: bob}, asked: []string{advanced, direct}, noKey: "none was found"},
 		{name: "key server", answers: map[string]any{server: bob}, server: "keys.example.net", asked: []string{advanced, direct, server}, found: bob},
-		{name: "key server not asked", answers: map[string]any{advanced: expired, server: bob}, server: "keys.example.net", asked: []string{advanced}, noKey: "expired"},
+		{name: "key server not asked", answers: map[string]any{advanced: expired, server: bob}, server: "keys.example.net", asked: []string{advanced}, noKey: "expired", stale: expired},
 		{name: "key server knows nothing", answers: map[string]any{server: ErrNoFile}, server: "keys.example.net", asked: []string{advanced, direct, server}, noKey: "none was found"},
 		{name: "key server down", answers: map[string]any{server: down}, server: "keys.example.net", asked: []string{advanced, direct, server}, err: "on keys.example.net"},
 		{name: "directory down, key server up", answers: map[string]any{advanced: down, server: bob}, server: "keys.example.net", asked: []string{advanced, server}, found: bob},
@@ -124,9 +126,20 @@ func TestLookup(t *testing.T) {
 				t.Errorf("asked %q, want %q", w.asked, test.asked)
 			}
 			var none *NoKeyError
+			var stale []byte
+			certs = slices.DeleteFunc(certs, func(c Cert) bool {
+				unusable := Usable(c.Public, noon) != nil
+				if unusable {
+					stale = append(stale, c.Public...)
+				}
+				return unusable
+			})
+			if !bytes.Equal(stale, test.stale) {
+				t.Errorf("%d octets of keys that cannot be used, want %d", len(stale), len(test.stale))
+			}
 			switch {
 			case test.noKey != "":
-				if !errors.As(err, &none) || !strings.Contains(none.Reason, test.noKey) || certs != nil {
+				if !errors.As(err, &none) || !strings.Contains(none.Reason, test.noKey) || len(certs) > 0 {
 					t.Errorf("%v, want no key: %s", err, test.noKey)
 				}
 			case test.err != "":
@@ -150,11 +163,12 @@ func FuzzLookup(f *testing.F) {
 		advanced, _, _ := DirectoryURLs("bob@example.org")
 		d := &Discovery{Fetch: &web{answers: map[string]any{advanced: ring}}, Now: func() time.Time { return noon }}
 		certs, err := d.Lookup(t.Context(), "bob@example.org")
-		if (err == nil) != (len(certs) > 0) {
-			t.Fatalf("%d found, %v", len(certs), err)
+		usable := slices.ContainsFunc(certs, func(c Cert) bool { return Usable(c.Public, noon) == nil })
+		if (err == nil) != usable {
+			t.Fatalf("%d found, one can be used: %t, %v", len(certs), usable, err)
 		}
 		for _, c := range certs {
-			if !slices.Contains(c.Addresses, "bob@example.org") || Usable(c.Public, noon) != nil {
+			if !slices.Contains(c.Addresses, "bob@example.org") {
 				t.Errorf("found %q", c.Addresses)
 			}
 		}

@@ -74,7 +74,10 @@ func (db *DB) RemoveCert(ctx context.Context, address, fingerprint string) error
 			if err == nil && n == 0 {
 				err = routing.ErrNotFound
 			}
-			return err
+			if err != nil {
+				return err
+			}
+			return t.exec("DELETE FROM lookups WHERE address = ?", key) // the web is asked when there is a reason to
 		})
 	}
 	if err != nil {

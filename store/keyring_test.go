@@ -102,6 +102,12 @@ func TestConfirmAndRevoke(t *testing.T) {
 		if err := r.ConfirmCert(ctx, a.String(), "F2"); !errors.Is(err, routing.ErrNotFound) {
 			t.Errorf("a revoked key was confirmed: %v", err)
 		}
+		if err := r.RemoveCert(ctx, a.String(), "F2"); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := r.KeyState(ctx, a); err != nil || !s.Next.IsZero() {
+			t.Errorf("after the removal the web is not asked before %v, %v", s.Next, err)
+		}
 		if err := r.RevokeCert(ctx, "nobody@dest.example", "F2"); !errors.Is(err, routing.ErrNotFound) {
 			t.Errorf("an unknown key was revoked: %v", err)
 		}

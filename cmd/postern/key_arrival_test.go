@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -8,6 +9,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 
 	"postern/keyring"
 	"postern/pgp"
@@ -48,7 +52,7 @@ func (d *directory) put(t *testing.T, address string, secret []byte) {
 // discover lets the sealing look for keys in d.
 func (s *sealing) discover(d *directory) *keyring.Finder {
 	f := &keyring.Finder{Ring: s.db, Usable: s.sealer.Usable, Now: s.clock.Now, Log: slog.New(slog.NewTextHandler(s.t.Output(), nil)),
-		Web: &pgp.Discovery{Fetch: d, Same: sameAddress, Now: s.clock.Now}}
+		Renew: pgp.Renew, Web: &pgp.Discovery{Fetch: d, Same: sameAddress, Now: s.clock.Now}}
 	s.runner.Keys = f
 	return f
 }
@@ -161,6 +165,46 @@ func TestKeyChanges(t *testing.T) {
 	_, contentType, _ := strings.Cut(head, "Content-Type: ")
 	if content, _, err := reader.Decrypt(contentType, []byte(body)); err != nil || !strings.Contains(string(content), canary) {
 		t.Errorf("the owner of the confirmed key cannot read it: %v", err)
+	}
+}
+
+// TestKeyRevokedByOwner: what its owner has revoked on the web seals nothing any more, though
+// somebody hands out what it was before.
+func TestKeyRevokedByOwner(t *testing.T) {
+	const bob = "bob@dest.test"
+	s, d := newSealing(t), &directory{keys: map[string][]byte{}}
+	finder := s.discover(d)
+	secret := s.secret(bob, 0)
+	d.put(t, bob, secret)
+	first, err := s.submit(bob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.relayed(first.ID)
+
+	e, err := openpgp.ReadEntity(packet.NewReader(bytes.NewReader(secret)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Revoke(packet.KeyCompromised, "", &packet.Config{Time: s.clock.Now}); err != nil {
+		t.Fatal(err)
+	}
+	var revoked bytes.Buffer
+	if err := e.SerializePrivateWithoutSigning(&revoked, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, web := range [][]byte{revoked.Bytes(), secret} {
+		d.put(t, bob, web)
+		if _, err := finder.Look(t.Context(), s.address(bob)); err != nil {
+			t.Fatal(err)
+		}
+		id := s.held(bob)
+		if said := s.delivery(id).Last.Text; !strings.Contains(said, "is revoked") {
+			t.Errorf("held because %s", said)
+		}
+	}
+	if n := len(s.wire.all()); n != 1 {
+		t.Errorf("%d have left", n)
 	}
 }
 

@@ -35,7 +35,7 @@ on, and what was held for want of it is sent; another key than the one known wai
 			}
 			return a.withStore(cmd.Context(), func(o *opened) error {
 				finder := &keyring.Finder{Ring: o.db, Web: c.discovery(), Now: time.Now, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
-					Usable: pgp.Usable}
+					Usable: pgp.Usable, Renew: pgp.Renew}
 				return a.fetchKeys(cmd.Context(), o.db, finder, args)
 			})
 		},
@@ -60,7 +60,7 @@ func (a *app) fetchKeys(ctx context.Context, db *store.DB, finder *keyring.Finde
 		for _, f := range filings {
 			a.printf("%s: %s\n", addr, filingText(f, state.Pending))
 		}
-		if len(filings) == 0 {
+		if state.Reason != "" {
 			errs = append(errs, errors.New(printable(state.Reason)))
 		}
 	}

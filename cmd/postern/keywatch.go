@@ -20,7 +20,7 @@ import (
 
 // finder finds keys: on file, and on the web as the configuration says.
 func (c *Config) finder(db *store.DB, sealer *pgp.Sealer, now func() time.Time, log *slog.Logger) *keyring.Finder {
-	f := &keyring.Finder{Ring: db, Usable: sealer.Usable, Now: now, Log: log}
+	f := &keyring.Finder{Ring: db, Usable: sealer.Usable, Renew: pgp.Renew, Now: now, Log: log}
 	if c.Keys.Directory {
 		f.Web = c.discovery()
 	}

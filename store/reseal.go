@@ -9,11 +9,16 @@ import (
 
 // sealedColumns are where small sealed values are, each with the context it was sealed for
 // (routing.SealedView and its like). The text of mail has resealMail.
-var sealedColumns = []struct{ table, row, column, from, context string }{
-	{"messages", "key", "view", "messages s", "'" + routing.SealedView + "' || s.id"},
-	{"messages", "key", "head", "messages s", "'" + routing.SealedHead + "' || s.id"},
-	{"bodies", "message", "key", "bodies s JOIN messages m ON m.key = s.message", "'" + routing.SealedKey + "' || m.id"},
-	{"reports", "event", "sealed", "reports s JOIN events e ON e.id = s.event", "'" + routing.SealedEvidence + "' || e.delivery"},
+var sealedColumns = []struct {
+	table, row, column, from, context string
+	again                             bool // a row that is missing is made again, so that one that does not open may go
+}{
+	{"messages", "key", "view", "messages s", "'" + routing.SealedView + "' || s.id", false},
+	{"messages", "key", "head", "messages s", "'" + routing.SealedHead + "' || s.id", false},
+	{"bodies", "message", "key", "bodies s JOIN messages m ON m.key = s.message", "'" + routing.SealedKey + "' || m.id", false},
+	{"reports", "event", "sealed", "reports s JOIN events e ON e.id = s.event", "'" + routing.SealedEvidence + "' || e.delivery", false},
+	{"digests", "content", "sealed", "digests s", "'" + routing.SealedDigest + `' || (SELECT a.name FROM mails m
+		JOIN mailboxes b ON b.id = m.mailbox JOIN accounts a ON a.id = b.account WHERE m.content = s.content LIMIT 1)`, true},
 }
 
 // Reseal gives everything that is sealed to reseal, with its context, and puts what that
@@ -39,6 +44,7 @@ type sealedValue struct {
 	context string
 	old     []byte
 	fresh   []byte
+	gone    bool // it does not open, and is made again
 }
 
 // resealBatch is how many rows are changed in one transaction.
@@ -49,6 +55,7 @@ func (db *DB) resealColumn(ctx context.Context, i int, reseal func(string, []byt
 	page := fmt.Sprintf("SELECT s.%[1]s, %[2]s, s.%[3]s FROM %[4]s WHERE s.%[1]s > ? AND s.%[3]s IS NOT NULL ORDER BY s.%[1]s LIMIT %[5]d",
 		c.row, c.context, c.column, c.from, resealBatch)
 	update := fmt.Sprintf("UPDATE %[1]s SET %[2]s = ? WHERE %[3]s = ? AND %[2]s = ?", c.table, c.column, c.row)
+	remove := fmt.Sprintf("DELETE FROM %[1]s WHERE %[3]s = ? AND %[2]s = ?", c.table, c.column, c.row)
 	for last := int64(-1); ; {
 		var values []sealedValue
 		err := db.reading(ctx, func(q querier) error {
@@ -64,10 +71,13 @@ func (db *DB) resealColumn(ctx context.Context, i int, reseal func(string, []byt
 		for i := range values {
 			v := &values[i]
 			if v.fresh, err = reseal(v.context, v.old); err != nil {
-				return n, err
+				if !c.again {
+					return n, err
+				}
+				v.gone = true
 			}
 		}
-		changed, err := db.replaceSealed(ctx, update, values)
+		changed, err := db.replaceSealed(ctx, update, remove, values)
 		if n += changed; err != nil {
 			return n, err
 		}
@@ -75,15 +85,20 @@ func (db *DB) resealColumn(ctx context.Context, i int, reseal func(string, []byt
 	}
 }
 
-// replaceSealed writes those of values that are fresh, in one commit.
-func (db *DB) replaceSealed(ctx context.Context, update string, values []sealedValue) (n int, err error) {
+// replaceSealed writes those of values that are fresh, and removes those that are gone, in
+// one commit.
+func (db *DB) replaceSealed(ctx context.Context, update, remove string, values []sealedValue) (n int, err error) {
 	err = db.write(ctx, func(t *tx) error {
 		n = 0
 		for _, v := range values {
-			if v.fresh == nil {
-				continue
+			var changed int64
+			var err error
+			switch {
+			case v.gone:
+				changed, err = t.affect(remove, v.row, v.old)
+			case v.fresh != nil:
+				changed, err = t.affect(update, v.fresh, v.row, v.old)
 			}
-			changed, err := t.affect(update, v.fresh, v.row, v.old)
 			if err != nil {
 				return err
 			}

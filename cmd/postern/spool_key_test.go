@@ -156,13 +156,20 @@ func TestReseal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mails := map[string]int{"small": 1000, "large": 200 << 10}
+	mails := map[string]int{"small": 1000, "large": 200 << 10, "lost": 500}
 	for name, size := range mails {
 		sealed, err := s.spool.Wrap(routing.SealedMail+"alice", bytes.Repeat([]byte(name[:1]), size))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.db.Deposit(t.Context(), &routing.Deposit{Account: "alice", Size: int64(size), Sealed: sealed}); err != nil {
+		digest, err := s.spool.Wrap(routing.SealedDigest+"alice", []byte(canary))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name == "lost" { // sealed with a key that is not there any more
+			digest = []byte("a digest that nobody opens")
+		}
+		if err := s.db.Deposit(t.Context(), &routing.Deposit{Account: "alice", Size: int64(size), Sealed: sealed, Digest: digest}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -190,10 +197,14 @@ func TestReseal(t *testing.T) {
 		}
 		return fresh.Wrap(context, plain)
 	})
-	if err != nil || n != 6 {
-		t.Errorf("%d values sealed anew, want 6: %v", n, err)
+	if err != nil || n != 10 {
+		t.Errorf("%d values sealed anew, want 10: %v", n, err)
 	}
+	digests := 0
 	left, err := s.db.Reseal(t.Context(), func(context string, sealed []byte) ([]byte, error) {
+		if context == routing.SealedDigest+"alice" {
+			digests++
+		}
 		if !fresh.Current(sealed) {
 			t.Errorf("%s is sealed with the old key", context)
 		}
@@ -202,6 +213,9 @@ func TestReseal(t *testing.T) {
 	})
 	if err != nil || left != 0 {
 		t.Errorf("the second time: %d, %v", left, err)
+	}
+	if digests != 2 {
+		t.Errorf("%d digests are left, want those two that could be opened", digests)
 	}
 	// The old key opens nothing of what is left on disk, its session keys first of all.
 	deadline := time.Now().Add(10 * time.Second)

@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -93,7 +92,13 @@ func (a *app) explain(cmd *cobra.Command, file string, x explanation) error {
 		out.SetIndent("", "  ")
 		return out.Encode(policy)
 	}
-	printPolicy(a.stdout, policy, cfg, s.At)
+	var plan strings.Builder
+	if err := routing.Explain(&plan, s, policy, cfg); err != nil {
+		return err
+	}
+	for line := range strings.Lines(plan.String()) {
+		a.printf("%s\n", printable(strings.TrimSuffix(line, "\n")))
+	}
 	return nil
 }
 
@@ -167,98 +172,6 @@ func (a *app) explainAccount(cmd *cobra.Command, x explanation, from routing.Add
 		return named("account", x.account, err)
 	})
 	return account, err
-}
-
-func printPolicy(w io.Writer, p *routing.Policy, cfg *routing.Config, now time.Time) {
-	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	row := func(name, format string, args ...any) {
-		fmt.Fprintf(tw, "%s\t%s\n", name, fmt.Sprintf(format, args...))
-	}
-	source := "from " + p.Source
-	if p.Lowered {
-		source += ", lowered to the account's cap"
-	}
-	row("Priority", "%s (%s)", p.Priority, source)
-	row("Subject", "%s", printable(p.Subject))
-	if p.Device != "" {
-		row("Device", "%s", printable(p.Device))
-	}
-	if p.Location != "" {
-		row("Location", "%s", p.Location)
-	}
-	if p.Dedup != "" {
-		row("Dedup", "%s", printable(p.Dedup))
-	}
-	if p.Supersedes != "" {
-		row("Recalls", "%s", printable(p.Supersedes))
-	}
-	tw.Flush()
-	for i := range p.Recipients {
-		printRecipient(w, &p.Recipients[i], p, cfg, now)
-	}
-	for _, warning := range p.Warnings {
-		fmt.Fprintf(w, "\nWarning: %s\n", printable(warning))
-	}
-}
-
-func printRecipient(w io.Writer, r *routing.Recipient, p *routing.Policy, cfg *routing.Config, now time.Time) {
-	hidden := ""
-	if r.Hidden {
-		hidden = ", in no header field (Bcc)"
-	}
-	fmt.Fprintf(w, "\nTo %s, until %s%s\n", r.Address, r.Goal, hidden)
-	tw := tabwriter.NewWriter(w, 2, 0, 3, ' ', 0)
-	for i, step := range r.Chain {
-		for _, a := range step.Addresses {
-			fmt.Fprintf(tw, "  step %d\t%s\t%s\t%s\n", i, a, securityText(cfg.Security(a, p.Encrypt)), stepText(i, step))
-		}
-	}
-	tw.Flush()
-	t := r.Terms
-	unless := ""
-	if t.Responses.Retry() {
-		unless = ", or as said below for a failure"
-	}
-	fmt.Fprintf(w, "  tries      %s, for %s at most%s\n", t.Retry, routing.FormatDuration(t.Patience), unless)
-	if t.Warn > 0 {
-		fmt.Fprintf(w, "  warning    after %s\n", routing.FormatDuration(t.Warn))
-	}
-	if !t.NotBefore.IsZero() {
-		fmt.Fprintf(w, "  not before %s\n", t.NotBefore.Format(time.RFC3339))
-	}
-	if !t.Expires.IsZero() {
-		fmt.Fprintf(w, "  expires    in %s\n", routing.FormatDuration(t.Expires.Sub(now)))
-	}
-	for _, response := range t.Responses {
-		fmt.Fprintf(w, "  on failure %s\n", response)
-	}
-}
-
-func securityText(s routing.Security) string {
-	switch s {
-	case routing.Require:
-		return "sealed"
-	case routing.Signed:
-		return "in clear, signed"
-	}
-	return "in clear"
-}
-
-// stepText says when a step begins.
-func stepText(i int, s routing.Step) string {
-	if i == 0 {
-		return "at once"
-	}
-	words := make([]string, 0, len(s.On))
-	for _, on := range s.On {
-		switch on {
-		case routing.OnFail:
-			words = append(words, "when all of the step before has failed")
-		default:
-			words = append(words, fmt.Sprintf("when %s after %s", on, routing.FormatDuration(s.After)))
-		}
-	}
-	return strings.Join(words, ", or ")
 }
 
 // printable takes out what could steer a terminal.

@@ -162,6 +162,8 @@ func validateSmarthost(r *reading, path string, s Smarthost) {
 	switch {
 	case (s.Username == "") != (s.Password == "") && !r.bad(path+".password_from"):
 		r.fault(path, "username and password_from go together", "write both, or neither")
+	case s.Username != "" && s.TLS == string(relay.TLSNone):
+		r.fault(path+".tls", "the password is never sent without TLS", `write "starttls-required" or "tls", or leave username and password_from out`)
 	case s.Username != "" && clear && !isLoopback(addrOf(s.Host)):
 		r.fault(path+".tls", fmt.Sprintf("%q could send the password in clear", s.TLS), `write "starttls-required" or "tls"`)
 	}

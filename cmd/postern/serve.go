@@ -24,7 +24,8 @@ and what was under way is tried again.
 SIGHUP has the certificate read again; it is read by itself, too, when it changes.
 
 On the first start it makes the data directory and in it the database and the keys.
-Back up keys/ apart from the rest: without it the database cannot be read.`,
+Back up keys/ apart from the rest: without it the database cannot be read. The rest is
+backed up by "postern backup", while the gateway runs.`,
 		Example: `  postern serve --config /etc/postern/postern.toml
   POSTERN_CONFIG=./postern.toml postern serve`,
 		Args: cobra.NoArgs,

@@ -18,8 +18,12 @@ import (
 	"postern/routing"
 )
 
+// Postmaster is the local part that every domain has (RFC 5321 section 4.5.1).
+const Postmaster = "postmaster"
+
 // Inbound takes bounces, receipts and replies, at the addresses of tokens and at no
-// others. Fields must not be changed once Serve was called.
+// others, but that of the postmaster, also at Hostname, where the Reporter knows one.
+// Fields must not be changed once Serve was called.
 //
 // Whatever goes wrong with a report is answered with a 4yz, so that it is sent
 // again: nothing of a report is lost. Exceptions are a loop, and more than
@@ -81,7 +85,8 @@ func (s *inbound) Rcpt(to string, opts *smtp.RcptOptions) error {
 	if r != nil {
 		return r
 	}
-	if !strings.EqualFold(p.address.ASCIIDomain(), s.config.Domain) {
+	if domain := p.address.ASCIIDomain(); !strings.EqualFold(domain, s.config.Domain) &&
+		!(strings.EqualFold(domain, s.config.Hostname) && strings.EqualFold(p.address.Local, Postmaster)) {
 		return replyRelay
 	}
 	token, err := s.config.Reporter.Token(s.ctx, p.address.Local)

@@ -20,6 +20,7 @@ type Config struct {
 	AddressTags  bool     `toml:"address_tags"`
 	SubjectTags  bool     `toml:"subject_tags"`
 	Subject      string   `toml:"outer_subject"`
+	Postmaster   string   `toml:"postmaster"` // an account
 
 	Listen []Listener `toml:"listen"`
 	TLS    TLS        `toml:"tls"`

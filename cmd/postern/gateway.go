@@ -190,6 +190,7 @@ func (g *gateway) serve(ctx context.Context) error {
 		g.log.Warn(fault)
 	}
 	g.checkDevices(ctx)
+	g.checkReaders(ctx)
 	g.fitConnections(mayOpen())
 	finder := g.config.finder(g.db, sealer, now, g.log)
 	watch, err := newKeyWatch(g)
@@ -205,6 +206,7 @@ func (g *gateway) serve(ctx context.Context) error {
 		Now: now, Rand: rand.Reader, Log: g.log, Signers: own, Autocrypt: g.config.autocrypt(own, now), Own: finder, Digests: imap}
 	reports := &routing.Reports{Chains: g.db, Vault: g.keys.spool, Tokens: g.keys.tokens, Now: now, Log: g.log, Forward: runner.Forward, Digests: imap}
 	gate.Replies = reports
+	reporter := &postmaster{Reporter: reports, account: g.config.Postmaster, vault: g.keys.spool, digests: imap, deposit: g.db.Deposit}
 	logins := &routing.Logins{Accounts: g.db, Now: time.Now, Rand: rand.Reader}
 	imap.Auth = logins
 	submit := timedSubmitter{gate, now, g.metrics.accept}
@@ -217,7 +219,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	group.Go(func() error { imap.Attend(ctx); return nil })
 	for _, l := range g.listeners {
 		group.Go(func() error {
-			if err := g.serveListener(ctx, l, submit, reports, logins, imap); err != nil {
+			if err := g.serveListener(ctx, l, submit, reporter, logins, imap); err != nil {
 				return fmt.Errorf("%s on %s: %w", l.Kind, l.port.Addr(), err)
 			}
 			return nil
@@ -245,6 +247,19 @@ func (g *gateway) checkDevices(ctx context.Context) {
 			g.log.Warn(remedy+" before its account is made", "listener", l.Address, "make", "postern account add "+l.Account+" --device --address ADDRESS --generate")
 		case err == nil && account.Disabled:
 			g.log.Warn(remedy+": its account is disabled", "listener", l.Address, "account", l.Account)
+		}
+	}
+}
+
+// checkReaders warns of accounts that are to read what the gateway has for people, and do
+// not exist.
+func (g *gateway) checkReaders(ctx context.Context) {
+	for key, name := range map[string]string{"postmaster": g.config.Postmaster, "keys.tell": g.config.Keys.Tell} {
+		if name == "" {
+			continue
+		}
+		if _, _, err := g.db.Account(ctx, name); errors.Is(err, routing.ErrNotFound) {
+			g.log.Warn("the account that the configuration names does not exist", "key", key, "make", "postern account add "+name+" --address ADDRESS")
 		}
 	}
 }

@@ -17,6 +17,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapclient"
+
 	"postern/internal/mailtest"
 	"postern/pgp"
 )
@@ -33,6 +36,8 @@ func TestServe(t *testing.T) {
 	config := `hostname = "gw.test"
 data = "data"
 local_domains = ["here.test"]
+return_domain = "returns.test"
+postmaster = "alice"
 [tls]
 cert = "cert.pem"
 key = "key.pem"
@@ -96,6 +101,7 @@ format = "json"
 	submitTo(t, at["submissions"], true)
 	waitFor(t, &log, "delivery", func() bool { return strings.Contains(log.String(), `"verdict":"stored"`) })
 	testReload(t, gateway, dir, at["imaps"], &log)
+	testPostmaster(t, at["inbound"], at["imaps"])
 
 	if err := gateway.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -111,6 +117,38 @@ format = "json"
 		if strings.Contains(log.String(), secret) {
 			t.Errorf("the log holds %q:\n%s", secret, log.String())
 		}
+	}
+}
+
+// testPostmaster writes to the postmaster of both domains, and reads it in the mailbox of
+// the account that the configuration names.
+func testPostmaster(t *testing.T, inbound, imaps string) {
+	t.Helper()
+	c := &mailtest.Client{Addr: inbound}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for _, to := range []string{"Postmaster@gw.test", "postmaster@returns.test"} {
+		if reply, err := c.Submit(ctx, "x@out.test", []string{to}, []byte("From: x@out.test\r\nSubject: to "+to+"\r\n\r\nhello\r\n")); err != nil {
+			t.Errorf("to %s: %s %v", to, reply, err)
+		}
+	}
+	if reply, err := c.Submit(ctx, "x@out.test", []string{"alice@gw.test"}, []byte("Subject: x\r\n\r\n")); err == nil {
+		t.Errorf("to alice@gw.test: %s", reply)
+	}
+	client, err := imapclient.DialTLS(imaps, &imapclient.Options{TLSConfig: &tls.Config{InsecureSkipVerify: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.Login("alice", "correct horse battery").Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Select("INBOX", nil).Wait(); err != nil {
+		t.Fatal(err)
+	}
+	found, err := client.Search(&imap.SearchCriteria{Header: []imap.SearchCriteriaHeaderField{{Key: "Return-Path", Value: "x@out.test"}, {Key: "Subject", Value: "to postmaster@"}}}, nil).Wait()
+	if err != nil || len(found.AllSeqNums()) != 2 {
+		t.Errorf("%v in INBOX, error %v", found, err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -132,9 +133,11 @@ func (c *Config) checkMachine(file string, known []Fault) error {
 			r.fault(fmt.Sprintf("listen[%d].address", i), host+" is no address of this machine", "write one that it has, or leave the host out")
 		}
 	}
-	if err := checkPrivate(resolve(c.dir, c.Data)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		text, remedy, _ := strings.Cut(err.Error(), ": ")
-		r.fault("data", text, remedy)
+	for _, dir := range []string{resolve(c.dir, c.Data), filepath.Join(resolve(c.dir, c.Data), "keys")} {
+		if err := checkPrivate(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+			text, remedy, _ := strings.Cut(err.Error(), ": ")
+			r.fault("data", text, remedy)
+		}
 	}
 	return r.err(file)
 }

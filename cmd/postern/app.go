@@ -40,7 +40,7 @@ The exit status is 0 if all went well, 1 on a fault, and 2 where the command lin
 was not understood.`,
 		Example: `  postern local
   postern check --config postern.toml && postern serve --config postern.toml
-  postern trace 01jd8x2v5k3q`,
+  postern trace ncbogpgz2whlg`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		PersistentPreRunE: func(*cobra.Command, []string) error { a.started = true; return nil },

@@ -21,7 +21,8 @@ what makes an old key worthless, for instance one that somebody else may have re
 was copied before stays readable with it.
 
 The gateway must not be running. Cut off, it goes on where it was the next time; the older
-keys go last. Back the key file up again afterwards. Where the spool key is a credential,
+keys go last. Back the key file up again afterwards, and keep the older copies of it as long
+as backups of the database from before: the new key does not open them. Where the spool key is a credential,
 it says which lines to remove.`,
 		Example: `  systemctl stop postern
   postern key rotate-spool && postern key reseal-spool

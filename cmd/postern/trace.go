@@ -27,9 +27,9 @@ Postern-Id of each copy.
 
 With --reports it shows the reports about the message as they came (bounces, receipts),
 the first 256 KiB of each, which needs the spool key.`,
-		Example: `  postern trace 01jd8x2v5k3q
-  postern trace --reports 01jd8x2v5k3q | less
-  postern trace --json 01jd8x2v5k3q | jq .events`,
+		Example: `  postern trace ncbogpgz2whlg
+  postern trace --reports ncbogpgz2whlg | less
+  postern trace --json ncbogpgz2whlg | jq .events`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withStore(cmd.Context(), func(o *opened) error {
@@ -271,7 +271,7 @@ func (a *app) steerCommand(s steering) *cobra.Command {
 
 An ID is that of a message, for all of its deliveries, or the number of one delivery, as
 "postern queue list" shows it.`,
-		Example: fmt.Sprintf("  postern %s 01jd8x2v5k3q\n  postern %s 1274 1275", s.name, s.name),
+		Example: fmt.Sprintf("  postern %s ncbogpgz2whlg\n  postern %s 1274 1275", s.name, s.name),
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withStore(cmd.Context(), func(o *opened) error {

@@ -18,6 +18,8 @@ func TestUnit(t *testing.T) {
 	for n, line := range strings.Split(string(text), "\n") {
 		key, _, setting := strings.Cut(line, "=")
 		switch {
+		case line == "ProcSubset=pid":
+			t.Errorf("line %d: the store cannot read the number of the boot", n+1)
 		case line == "", strings.HasPrefix(line, "#"):
 		case strings.HasPrefix(line, "[") && strings.HasSuffix(line, "]"):
 			section = line

@@ -78,9 +78,18 @@ func (e *PendingError) Error() string {
 // KeyPending tells this error from others at the caller.
 func (e *PendingError) KeyPending() string { return e.Error() }
 
+// UnknownError says that somebody who may have a key could not be asked.
+type UnknownError struct{ Reason string }
+
+func (e *UnknownError) Error() string { return e.Reason }
+
+// KeyUnknown tells this error from others at the caller.
+func (e *UnknownError) KeyUnknown() string { return e.Reason }
+
 // Certs returns the certificates for a, the best first. Where none on file can be used, the
 // web is asked, unless it was asked a short while ago; where a changed key waits for a
-// person, the error is a *PendingError.
+// person, the error is a *PendingError, and where somebody could not be asked, an
+// *UnknownError.
 func (f *Finder) Certs(ctx context.Context, a routing.Address) ([][]byte, error) {
 	certs, err := f.Ring.Certs(ctx, a)
 	if err != nil || f.anyUsable(certs) {
@@ -105,7 +114,7 @@ func (f *Finder) Certs(ctx context.Context, a routing.Address) ([][]byte, error)
 	case state.Pending != "":
 		return nil, &PendingError{Address: a, Fingerprint: state.Pending}
 	case f.Web != nil && state.Failing:
-		return nil, errors.New(cmp.Or(state.Reason, "the web could not be asked for a key of "+a.String()))
+		return nil, &UnknownError{Reason: cmp.Or(state.Reason, "the web could not be asked for a key of "+a.String())}
 	}
 	return certs, nil
 }

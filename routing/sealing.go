@@ -24,6 +24,9 @@ type noKeyError interface{ NoKey() string }
 // found, and a person has to confirm it.
 type keyPendingError interface{ KeyPending() string }
 
+// keyUnknownError is an error of Keys: somebody who may have a key could not be asked.
+type keyUnknownError interface{ KeyUnknown() string }
+
 // readers are the certificates on file of all whom copies are sealed for: the address of
 // every step, and where a copy is kept, the sender's. inClear says that a copy may leave in
 // clear.
@@ -75,6 +78,7 @@ func (r *Runner) mail(ctx context.Context, job *Job, outer message.Header, own [
 	}
 	var missing noKeyError
 	var pending keyPendingError
+	var unknown keyUnknownError
 	none, changed := errors.As(err, &missing), errors.As(err, &pending)
 	harmless := m.Notice && job.Recipient.Terms.Encrypt != Require
 	switch {
@@ -91,6 +95,8 @@ func (r *Runner) mail(ctx context.Context, job *Job, outer message.Header, own [
 	case changed:
 		// Whose key it is, only a person can tell: it is held, and released by that.
 		return composed{}, Outcome{Verdict: Misconfigured, Status: keyPendingStatus, Text: pending.KeyPending(), Phase: keyPhase}
+	case errors.As(err, &unknown):
+		return composed{}, Outcome{Verdict: Deferred, Status: keyPendingStatus, Text: "whether there is a key is not known yet: " + unknown.KeyUnknown(), Phase: keyPhase}
 	}
 	return composed{}, r.internal(job, "seal copy", err)
 }

@@ -40,7 +40,8 @@ func faults() map[string]error {
 	return map[string]error{
 		"none.test":    noKey("no key is on file"),
 		"changed.test": keyPending("another key waits to be confirmed"),
-		"unknown.test": errors.New("the directory does not answer"),
+		"unknown.test": keyUnknown("the directory does not answer"),
+		"broken.test":  errors.New("out of order"),
 	}
 }
 
@@ -57,12 +58,14 @@ func TestLevels(t *testing.T) {
 		{Require, "", "none.test", "failed"},
 		{Require, "", "changed.test", "held"},
 		{Require, "", "unknown.test", "queued"},
+		{Require, "", "broken.test", "queued"},
 		{Prefer, "", "ok.test", "sealed"},
 		{Prefer, "", "none.test", "clear"},
 		{Prefer, "sign", "none.test", "signed"},
 		{Prefer, "require", "none.test", "failed"},
 		{Prefer, "", "changed.test", "held"},
 		{Prefer, "", "unknown.test", "queued"},
+		{Prefer, "", "broken.test", "queued"},
 		{Signed, "", "ok.test", "signed"},
 		{Signed, "require", "none.test", "failed"},
 		{Plain, "", "ok.test", "clear"},
@@ -112,6 +115,34 @@ func leaves(t *testing.T, domain Security, asked, to string, later bool, want st
 				t.Errorf("the content left:\n%s", p.raw)
 			}
 		}
+	}
+}
+
+// keyUnknown is an error as a keyring has it that cannot ask.
+type keyUnknown string
+
+func (k keyUnknown) Error() string      { return string(k) }
+func (k keyUnknown) KeyUnknown() string { return string(k) }
+
+// TestWhyItWaits: what waits for a key says so, and for an answer that it is one; a fault of
+// our own says nothing.
+func TestWhyItWaits(t *testing.T) {
+	for domain, want := range map[string]string{
+		"changed.test": "4.7.5 key another key waits to be confirmed",
+		"unknown.test": "4.7.5 key whether there is a key is not known yet: the directory does not answer",
+		"broken.test":  "4.3.0 local the gateway could not prepare the copy; it will try again",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			g := newGateway(t)
+			g.runner.Keys = locks{g.memory, faults()}
+			g.run(t)
+			g.submit(t, "alice@gw.test", "Subject: Hello\n\nCanary\n", "x@"+domain)
+			synctest.Wait()
+			last := g.deliveries[0].Last
+			if got := fmt.Sprint(last.Status, " ", last.Phase, " ", last.Text); got != want {
+				t.Errorf("%s: %s, want %s", domain, got, want)
+			}
+		})
 	}
 }
 

@@ -33,11 +33,30 @@ func Backup(ctx context.Context, from, to string) (err error) {
 	} else if !there {
 		return fmt.Errorf("there is no %s", databaseName)
 	}
+	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(err, fmt.Errorf("%s is there already, and a backup is never written over another", to))
+	}
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 		return err
 	}
+	// It has its name when it is whole.
+	partial := to + ".partial"
+	if err := os.RemoveAll(partial); err != nil { // of a run that was cut off
+		return err
+	}
+	if err := fill(ctx, from, partial); err != nil {
+		return errors.Join(err, os.RemoveAll(partial))
+	}
+	if err := os.Rename(partial, to); err != nil {
+		return err
+	}
+	return syncPath(filepath.Dir(to))
+}
+
+// fill makes a backup in a new directory.
+func fill(ctx context.Context, from, to string) error {
 	if err := os.Mkdir(to, 0o700); err != nil {
-		return err // also where it is there: a backup is never written over another
+		return err
 	}
 	// Content is written before the row that refers to it and removed after: what the
 	// database refers to is there before it is copied, or comes while it is.

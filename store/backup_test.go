@@ -44,6 +44,15 @@ func TestBackup(t *testing.T) {
 	if err := Backup(t.Context(), r.dir, to); err == nil {
 		t.Error("a backup was written over another")
 	}
+	// One that fails leaves nothing that looks like a backup.
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := Backup(gone, r.dir, to+"-2"); err == nil {
+		t.Error("a backup that was called off is no error")
+	}
+	if left, err := os.ReadDir(filepath.Dir(to)); err != nil || len(left) != 1 {
+		t.Errorf("%v are left, error %v", left, err)
+	}
 	for _, name := range []string{to, filepath.Join(to, databaseName), filepath.Join(to, bodiesName)} {
 		if info, err := os.Stat(name); err != nil || info.Mode().Perm()&others != 0 {
 			t.Errorf("%s: mode %v, error %v", name, info.Mode(), err)

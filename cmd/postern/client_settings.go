@@ -103,9 +103,9 @@ func (m mailServer) Priority() int {
 	return 10
 }
 
-// User is the account's name, or how Thunderbird is told that it is most likely the
-// local part of the address.
-func (s *mailSettings) User() string { return cmp.Or(s.Account, "%EMAILLOCALPART%") }
+// User is the account's name, or how Thunderbird is told that it is the address, which
+// serves as well: a name need not be its local part.
+func (s *mailSettings) User() string { return cmp.Or(s.Account, "%EMAILADDRESS%") }
 
 // Domain is the first of the domains.
 func (s *mailSettings) Domain() string { return s.Domains[0] }
@@ -229,7 +229,7 @@ var settingsText = template.Must(template.New("text").Parse(`
   Incoming    IMAP   {{$.Host}}   port {{.Port}}   {{.Security}}{{end}}
 {{- with index .SMTP 0}}
   Outgoing    SMTP   {{$.Host}}   port {{.Port}}   {{.Security}}{{end}}
-  User name   {{if .Account}}{{.Account}} (not the address){{else}}the name of the account (not the address){{end}}
+  User name   {{if .Account}}{{.Account}}, or the address{{else}}the address, or the name of the account{{end}}
   Password    that of the account, for both; "normal password" where the program asks how
 {{- if gt (len .IMAP) 1}}{{with index .IMAP 1}}
   If IMAP cannot be reached: port {{.Port}} with {{.Security}}{{end}}{{end}}

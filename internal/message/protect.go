@@ -52,7 +52,9 @@ func Protect(p Payload) ([][]byte, error) {
 	const room = 200 // for what stands around the fields, more or less
 	b := make([]byte, 0, room+len(protected)+len(structure)+p.Outer.size()+len(p.Outer.Fields)*len(outerField))
 	b = appendLine(b, `Content-Type: multipart/mixed; hp="`, hp, `";`)
-	b = appendLine(b, ` boundary="`, p.Boundary, `"`)
+	// Thunderbird, Mutt and others read no header but one that is marked as the draft before the
+	// RFC had it (draft-autocrypt-lamps-protected-headers), and would show the subject outside.
+	b = appendLine(b, ` protected-headers="v1"; boundary="`, p.Boundary, `"`)
 	b = append(b, protected...)
 	if !p.Clear {
 		// RFC 9788 section 2.2: what is only signed has no HP-Outer.

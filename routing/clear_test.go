@@ -80,7 +80,7 @@ func eachOnce(t *testing.T, raw string) *mail.Message {
 	return m
 }
 
-// TestClearUTF8: where only the hidden subject needs SMTPUTF8, the copy in clear asks for it.
+// TestClearUTF8: text that is not ASCII asks for no SMTPUTF8, hidden or not; an address does.
 func TestClearUTF8(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGateway(t)
@@ -92,10 +92,18 @@ func TestClearUTF8(t *testing.T) {
 			return Outcome{Verdict: Sent, Code: 250}
 		}
 		g.run(t)
-		g.submit(t, "alice@gw.test", "From: alice@gw.test\nSubject: Grüße\n\nhello\n", "x@clear.test", "z@ok.test")
+		g.submit(t, "alice@gw.test", "From: J\xf6rg <alice@gw.test>\nSubject: Grüße\n\nhello\n", "x@clear.test", "z@ok.test")
 		synctest.Wait()
-		if !asked["clear.test"] || asked["ok.test"] {
-			t.Errorf("SMTPUTF8: %v, want it for the copy in clear alone", asked)
+		if len(asked) != 2 || asked["clear.test"] || asked["ok.test"] {
+			t.Errorf("SMTPUTF8: %v, want it for none", asked)
+		}
+		if raw := onlyTo(t, g, "x@clear.test"); !strings.Contains(raw, "\r\nFrom: =?utf-8?B?SsO2cmc=?= <alice@gw.test>\r\nSubject: =?utf-8?") {
+			t.Errorf("the copy in clear is\n%s", raw)
+		}
+		g.submit(t, "alice@gw.test", "From: alice@gw.test\nCc: jörg@other.test\n\nhello\n", "y@clear.test", "y@ok.test")
+		synctest.Wait()
+		if !asked["clear.test"] || !asked["ok.test"] {
+			t.Errorf("SMTPUTF8: %v, want it for both", asked)
 		}
 	})
 }

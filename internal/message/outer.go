@@ -26,7 +26,7 @@ var subjectLike = NewNames("Comments", "Keywords", "Thread-Topic", "X-Thread-Top
 
 // OuterHeader returns the header that all copies share, in clear: what StripControl
 // leaves of the original, without the fields that describe its body, which the
-// sealing replaces. original is not changed.
+// sealing replaces, and in ASCII but for addresses that are not. original is not changed.
 //
 // A value of o that could not stand in a header is left out: o is the gateway's
 // own, and no message is worth losing over it.
@@ -34,7 +34,7 @@ func OuterHeader(original Header, o Outer) Header {
 	h := Header{Fields: make([]Field, 0, len(original.Fields)+4)} // with what is added below
 	for _, f := range original.Fields {
 		if !isControl(f.Name) && !IsStructural(f.Name) && !bodySignatures.Has(f.Name) && (o.Subject == "" || !subjectLike.Has(f.Name)) {
-			h.Fields = append(h.Fields, f)
+			h.Fields = append(h.Fields, asciiField(f))
 		}
 	}
 	if o.Subject != "" {
@@ -57,8 +57,8 @@ func OuterHeader(original Header, o Outer) Header {
 	return h
 }
 
-// ClearHeader returns the header of a copy in clear: that of the original, with the fields
-// in front and behind that the gateway has added to outer, which OuterHeader returned for
+// ClearHeader returns the header of a copy in clear: that of the original, in ASCII but for
+// addresses that are not, with the fields in front and behind that the gateway has added to outer, which OuterHeader returned for
 // it. Where the copy is signed as a whole, it has none of those fields that describe the
 // body, and none of the signatures over it: they are inside.
 func ClearHeader(outer, original Header, signed bool) Header {
@@ -72,7 +72,7 @@ func ClearHeader(outer, original Header, signed bool) Header {
 	}
 	for _, f := range shown.Fields {
 		f.Raw = endLine(f.Raw)
-		h.Fields = append(h.Fields, f)
+		h.Fields = append(h.Fields, asciiField(f))
 	}
 	for _, f := range outer.Fields {
 		if !f.Is("Received") && !original.Has(f.Name) {

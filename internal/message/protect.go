@@ -98,11 +98,15 @@ func appendLine(b []byte, pieces ...string) []byte {
 // header protection (RFC 9788, hp-legacy-display); "" where it is not hidden. It stands in front
 // of the stamp for people, because the original's own text stays as it is.
 func (p *Payload) legacyDisplay() string {
-	subject := p.Original.Get("Subject")
-	if p.Clear || subject == "" || subject == p.Outer.Get("Subject") {
+	i := slices.IndexFunc(p.Original.Fields, func(f Field) bool { return f.Is("Subject") })
+	if p.Clear || i < 0 {
 		return ""
 	}
-	return wrap("Subject: ", Plain(DecodeWords(subject))) + crlf
+	subject := asciiField(p.Original.Fields[i]).Value()
+	if subject == "" || subject == p.Outer.Get("Subject") {
+		return ""
+	}
+	return wrap("Subject: ", DecodeWords(subject)) + crlf
 }
 
 // divide returns the fields that speak of the message, with extra ones in place of those

@@ -283,12 +283,12 @@ func TestReplyPassedOnSealed(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantStates(t, g, "x@ok.test acked, alice@nokey.test held")
-		sealed := "From: x@ok.test\nSubject: Re: S\nMIME-Version: 1.0\nContent-Type: multipart/encrypted; boundary=b\n\n--b\n\nSealed.\n--b--\n"
+		sealed := "From: x@ok.test\nSubject: Grüße\nMIME-Version: 1.0\nContent-Type: multipart/encrypted; boundary=b\n\n--b\n\nSealed.\n--b--\n"
 		if err := g.reply(t, own, "x@ok.test", sealed); err != nil {
 			t.Fatal(err)
 		}
 		wantStates(t, g, "x@ok.test acked, alice@nokey.test held, alice@nokey.test relayed")
-		if raw := g.hop.to("alice@nokey.test")[0].raw; !strings.Contains(raw, "--b\r\n\r\nSealed.") || g.hop.to("alice@nokey.test")[0].from != "" {
+		if raw := g.hop.to("alice@nokey.test")[0].raw; !strings.Contains(raw, "\r\nSubject: =?utf-8?B?R3LDvMOfZQ==?=\r\n") || !strings.Contains(raw, "--b\r\n\r\nSealed.") || g.hop.to("alice@nokey.test")[0].from != "" {
 			t.Errorf("passed on as\n%s", raw)
 		}
 	})

@@ -15,12 +15,12 @@ var addressFields = NewNames("From", "Sender", "Reply-To", "To", "Cc", "Resent-F
 // tokenFields have no room for encoded words.
 var tokenFields = NewNames("Date", "Message-ID", "In-Reply-To", "References", "Received", "Resent-Date", "Resent-Message-ID", "DKIM-Signature")
 
-// asciiField returns f as ASCII: many a device writes its text as it is, and servers without
+// ASCIIField returns f as ASCII: many a device writes its text as it is, and servers without
 // SMTPUTF8 (RFC 6531) take no such header. Text becomes encoded words (RFC 2047); what is
 // not UTF-8 is read as Windows-1252, which is what it most often is. Where nothing can be
 // encoded, other octets become question marks, and a line that is no field is left out. Only
 // an address that is not ASCII itself stays as it is.
-func asciiField(f Field) Field {
+func ASCIIField(f Field) Field {
 	switch {
 	case isASCII(f.Raw):
 		return f

@@ -25,7 +25,7 @@ func TestASCIIField(t *testing.T) {
 		"Content-Disposition: attachment; filename=Pr\xfc.pdf\n":                         "Content-Disposition: attachment; filename=Pr?.pdf\r\n",
 	} {
 		h := parse(t, in)
-		if got := string(asciiField(h.Fields[0]).Raw); got != want {
+		if got := string(ASCIIField(h.Fields[0]).Raw); got != want {
 			t.Errorf("%q: got  %q\n\twant %q", in, got, want)
 		}
 	}
@@ -59,7 +59,7 @@ func FuzzASCIIField(f *testing.F) {
 		}
 		in := h.Fields[0]
 		in.Raw = endLine(in.Raw)
-		out := asciiField(in)
+		out := ASCIIField(in)
 		again, err := ParseHeader(out.Raw)
 		if err != nil || len(again.Fields) != 1 || again.Fields[0].Name != in.Name {
 			t.Fatalf("%q became %q", in.Raw, out.Raw)

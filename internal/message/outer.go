@@ -34,7 +34,7 @@ func OuterHeader(original Header, o Outer) Header {
 	h := Header{Fields: make([]Field, 0, len(original.Fields)+4)} // with what is added below
 	for _, f := range original.Fields {
 		if !isControl(f.Name) && !IsStructural(f.Name) && !bodySignatures.Has(f.Name) && (o.Subject == "" || !subjectLike.Has(f.Name)) {
-			h.Fields = append(h.Fields, asciiField(f))
+			h.Fields = append(h.Fields, ASCIIField(f))
 		}
 	}
 	if o.Subject != "" {
@@ -72,7 +72,7 @@ func ClearHeader(outer, original Header, signed bool) Header {
 	}
 	for _, f := range shown.Fields {
 		f.Raw = endLine(f.Raw)
-		h.Fields = append(h.Fields, asciiField(f))
+		h.Fields = append(h.Fields, ASCIIField(f))
 	}
 	for _, f := range outer.Fields {
 		if !f.Is("Received") && !original.Has(f.Name) {

@@ -102,7 +102,7 @@ func (p *Payload) legacyDisplay() string {
 	if p.Clear || i < 0 {
 		return ""
 	}
-	subject := asciiField(p.Original.Fields[i]).Value()
+	subject := ASCIIField(p.Original.Fields[i]).Value()
 	if subject == "" || subject == p.Outer.Get("Subject") {
 		return ""
 	}

@@ -2,6 +2,7 @@ package pgp
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -97,4 +98,65 @@ func TestRenew(t *testing.T) {
 	if renewed := Renew(nil, bob); renewed != nil {
 		t.Error("what is not known was renewed")
 	}
+}
+
+// FuzzRenew: whatever somebody without the key hands out, what is known goes on being used.
+func FuzzRenew(f *testing.F) {
+	bob, other := keyOf(f, "bob").public, keyOf(f, "other").public
+	revoked := newKey(f, "other@example.org", nil, func(e *openpgp.Entity, c *packet.Config) error {
+		if err := e.Subkeys[0].Revoke(packet.KeyCompromised, "", c); err != nil {
+			return err
+		}
+		return e.Revoke(packet.KeyCompromised, "", c)
+	}).public
+	mine, theirs := certPackets(f, bob), certPackets(f, revoked)
+	f.Add(bob)
+	f.Add(other)
+	f.Add(revoked)
+	for i := range mine {
+		f.Add(bytes.Join(mine[:i], nil)) // what is left out is not taken away
+		for _, foreign := range theirs {
+			f.Add(slices.Concat(bytes.Join(mine[:i+1], nil), foreign, bytes.Join(mine[i+1:], nil)))
+		}
+	}
+	f.Fuzz(func(t *testing.T, found []byte) {
+		renewed := Renew([][]byte{bob}, found)
+		if renewed == nil {
+			return
+		}
+		if err := Usable(renewed, noon); err != nil {
+			t.Errorf("bob's key cannot be used any more: %v", err)
+		}
+		if len(renewed) > maxCert {
+			t.Errorf("it has %d octets", len(renewed))
+		}
+		e, key, _, err := selectKey(renewed, "", noon)
+		if err != nil || !bytes.Equal(e.PrimaryKey.Fingerprint, selected(t, bob).PrimaryKey.Fingerprint) || key.KeyId != selected(t, bob).Subkeys[0].PublicKey.KeyId {
+			t.Errorf("another key is used: %v", err)
+		}
+	})
+}
+
+func selected(t testing.TB, public []byte) *openpgp.Entity {
+	t.Helper()
+	e, err := readCert(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// certPackets divides a certificate into its packets.
+func certPackets(t testing.TB, public []byte) (packets [][]byte) {
+	t.Helper()
+	in := bytes.NewReader(public)
+	for in.Len() > 0 {
+		from := len(public) - in.Len()
+		o := packet.NewOpaqueReader(in)
+		if _, err := o.Next(); err != nil {
+			t.Fatal(err)
+		}
+		packets = append(packets, public[from:len(public)-in.Len()])
+	}
+	return packets
 }

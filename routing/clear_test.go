@@ -107,3 +107,17 @@ func TestClearUTF8(t *testing.T) {
 		}
 	})
 }
+
+// A status entry shows what a device wrote as text, whatever it is encoded in.
+func TestViewHeader(t *testing.T) {
+	h, err := message.ParseHeader([]byte("Received: x\r\nSubject: St\xf6rung\r\nFrom: B\xc3\xbcro <a@b.test>\r\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := string(viewHeader(h).Bytes()), "Subject: =?utf-8?Q?St=C3=B6rung?=\r\nFrom: =?utf-8?B?QsO8cm8=?= <a@b.test>\r\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if !strings.Contains(string(h.Bytes()), "\xf6") {
+		t.Error("the original was changed")
+	}
+}

@@ -152,7 +152,20 @@ func (x *exchange) answer(r reply) routing.Outcome {
 	default:
 		o.Verdict = routing.Refused
 	}
+	if o.Verdict != routing.Sent && r.status.IsZero() {
+		o.Meant = meaning(o)
+	}
 	return o
+}
+
+// meaning is what the words of a reply without an enhanced code say. That the time of a
+// message is over no host can say of one that it has not taken.
+func meaning(o routing.Outcome) dsn.Status {
+	s := dsn.Meaning(o.Text, o.Status.Class)
+	if s.Subject == 4 && s.Detail == 7 {
+		return dsn.Status{}
+	}
+	return s
 }
 
 // refusal is the outcome where we do not even ask, as the server's EHLO leaves no

@@ -87,3 +87,27 @@ func FuzzReadReply(f *testing.F) {
 		}
 	})
 }
+
+// A reply without an enhanced code tells by its words what it means, and its Status stays
+// what the server said.
+func TestMeaningOfAPlainReply(t *testing.T) {
+	for _, tt := range []struct{ reply, status, meant string }{
+		{"550 No such user here", "5.0.0", "5.1.1"},
+		{"552 sorry, mailbox full", "5.0.0", "5.2.2"},
+		{"452 sorry, mailbox full", "4.0.0", "4.2.2"},
+		{"550 Message rejected as spam", "5.0.0", "5.7.1"},
+		{"550 as asked", "5.0.0", ""},
+		{"550 delivery time expired", "5.0.0", ""}, // of what it has not taken no host can say so
+		{"550 5.3.0 No such user here", "5.3.0", ""},
+		{"250 no such user is no matter", "2.0.0", ""},
+	} {
+		r, err := readReply(bufio.NewReader(strings.NewReader(tt.reply + "\r\n")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := &exchange{conn: &conn{}, phase: "rcpt"}
+		if o := x.answer(r); o.Status.String() != tt.status || o.Meant.String() != tt.meant {
+			t.Errorf("%q: status %s, meant %s; want %s, %s", tt.reply, o.Status, o.Meant, tt.status, tt.meant)
+		}
+	}
+}

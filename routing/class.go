@@ -181,7 +181,13 @@ func Classify(o Outcome) (Failure, Class) {
 	if o.Verdict == Sent || o.Verdict == Stored {
 		return f, ""
 	}
-	if f.Status.Class != 4 && f.Status.Class != 5 {
+	switch s := f.Status; {
+	case s.Class != 4 && s.Class != 5:
+		f.Status = statusOf(o)
+	case s.Subject != 0 || s.Detail != 0:
+	case !o.Meant.IsZero():
+		f.Status = o.Meant
+	case o.Code/100 == int(s.Class):
 		f.Status = statusOf(o)
 	}
 	switch {

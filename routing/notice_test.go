@@ -461,3 +461,40 @@ func TestWillRetryUntil(t *testing.T) {
 		}
 	}
 }
+
+// A server that refuses without an enhanced code is answered by the class of what it means,
+// and the report says that class and, word by word, what the server said.
+func TestRefusedWithoutAStatus(t *testing.T) {
+	plain := dsn.Status{Class: 5}
+	for _, tt := range []struct {
+		o         Outcome
+		responses string
+		want      string
+	}{
+		{Outcome{Code: 550, Status: plain, Phase: "rcpt"}, "address=alternate,notify; any=hold", "failed x@ok.test 5.1.0"},
+		{Outcome{Code: 550, Status: plain, Meant: dsn.Status{Class: 5, Subject: 2, Detail: 2}}, "5.2.2=alternate,notify; permanent=hold", "failed x@ok.test 5.2.2"},
+		{Outcome{Code: 554, Status: plain}, "permanent=alternate,notify; policy=hold", "failed x@ok.test 5.0.0"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			g := newGateway(t)
+			g.hop.answer = func(p *Parcel) Outcome {
+				if p.To[0].Address.Domain != "ok.test" {
+					return Outcome{Verdict: Sent, Code: 250}
+				}
+				o := tt.o
+				o.Verdict, o.Text = Refused, "as it is"
+				return o
+			}
+			g.run(t)
+			g.submit(t, "alice@gw.test", "Subject: S\nPostern-Alternate: ops@gw.test\nPostern-On-Failure: "+tt.responses+"\n\nBody\n", "x@ok.test")
+			wantStates(t, g, "x@ok.test failed, ops@gw.test delivered")
+			if got := strings.Join(g.told(t, "alice"), ", "); got != tt.want {
+				t.Errorf("told %q, want %q", got, tt.want)
+			}
+			raw, _ := seals{}.Unwrap(SealedMail+"alice", g.boxes["alice"][0].Sealed)
+			if want := fmt.Sprintf("Diagnostic-Code: smtp; %d as it is\r\n", tt.o.Code); !strings.Contains(string(raw), want) {
+				t.Errorf("%q is not in\n%s", want, raw)
+			}
+		})
+	}
+}

@@ -53,6 +53,10 @@ func group(t *Task) dsn.Group {
 	if g.Action == "delayed" && d.State != Held {
 		g.WillRetryUntil = d.PatienceEnds()
 	}
+	if s := g.Status; s.Class > 2 && s.Subject == 0 && s.Detail == 0 {
+		f, _ := Classify(d.Last)
+		g.Status = f.Status
+	}
 	switch gaveUp := d.Last.Verdict == Deferred || d.Last.Verdict == Unknown; {
 	case g.Action == "failed" && (d.Failure == ClassExpired || g.Status.IsZero() && gaveUp):
 		g.Status = expiredStatus

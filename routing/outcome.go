@@ -54,6 +54,7 @@ type Outcome struct {
 	Verdict Verdict    `json:"verdict,omitempty"`
 	Code    int        `json:"code,omitempty"` // SMTP reply code (RFC 5321 section 4.2), 0 where none was seen
 	Status  dsn.Status `json:"status,omitzero"`
+	Meant   dsn.Status `json:"meant,omitzero"` // what the words mean of a reply that has no Status but its class; zero: nothing that is known
 	Text    string     `json:"text,omitempty"`
 	Remote  string     `json:"remote,omitempty"` // the host that spoke, "name[address]:port"
 	Phase   string     `json:"phase,omitempty"`  // connect, greeting, ehlo, starttls, auth, mail, rcpt, data, dot; or key, mailbox, report

@@ -39,31 +39,13 @@ func renew(known, found []byte) ([]byte, error) {
 	if !bytes.Equal(e.PrimaryKey.Fingerprint, more.PrimaryKey.Fingerprint) {
 		return nil, errOther
 	}
-	e.Revocations = union(e.Revocations, more.Revocations)
-	e.DirectSignatures = union(e.DirectSignatures, more.DirectSignatures)
-	for name, id := range more.Identities {
-		if mine, ok := e.Identities[name]; ok {
-			mine.Revocations = union(mine.Revocations, id.Revocations)
-			mine.SelfCertifications = union(mine.SelfCertifications, id.SelfCertifications)
-		} else {
-			e.Identities[name] = id
-		}
-	}
-	for _, s := range more.Subkeys {
-		at := slices.IndexFunc(e.Subkeys, func(mine openpgp.Subkey) bool {
-			return bytes.Equal(mine.PublicKey.Fingerprint, s.PublicKey.Fingerprint)
-		})
-		if at < 0 {
-			e.Subkeys = append(e.Subkeys, s)
-			continue
-		}
-		mine := &e.Subkeys[at]
-		mine.Revocations = union(mine.Revocations, s.Revocations)
-		mine.Bindings = union(mine.Bindings, s.Bindings)
-	}
+	key := e.PrimaryKey
+	e.Revocations = union(key.VerifyRevocationSignature, e.Revocations, more.Revocations)
+	e.DirectSignatures = union(key.VerifyDirectKeySignature, e.DirectSignatures, more.DirectSignatures)
+	renewIdentities(e, more)
+	renewSubkeys(e, more)
 	public, err := serializePublic(e)
 	if err == nil && len(public) > maxCert {
-		// Somebody fills it up: what is known is worth more than what is added.
 		err, public = nil, known
 	}
 	if err != nil {
@@ -72,16 +54,60 @@ func renew(known, found []byte) ([]byte, error) {
 	return public, nil
 }
 
-// union returns the signatures of both, each once.
-func union(a, b []*packet.VerifiableSignature) []*packet.VerifiableSignature {
+func renewIdentities(e, more *openpgp.Entity) {
+	for name, id := range more.Identities {
+		mine, known := e.Identities[name]
+		if !known {
+			mine = &openpgp.Identity{Primary: e, Name: name, UserId: id.UserId}
+		}
+		verify := func(sig *packet.Signature) error {
+			return e.PrimaryKey.VerifyUserIdSignature(name, e.PrimaryKey, sig)
+		}
+		mine.Revocations = union(verify, mine.Revocations, id.Revocations)
+		mine.SelfCertifications = union(verify, mine.SelfCertifications, id.SelfCertifications)
+		if known || len(mine.SelfCertifications) > 0 {
+			e.Identities[name] = mine
+		}
+	}
+}
+
+func renewSubkeys(e, more *openpgp.Entity) {
+	for i := range more.Subkeys {
+		theirs := &more.Subkeys[i]
+		at := slices.IndexFunc(e.Subkeys, func(mine openpgp.Subkey) bool {
+			return bytes.Equal(mine.PublicKey.Fingerprint, theirs.PublicKey.Fingerprint)
+		})
+		mine := openpgp.Subkey{Primary: e, PublicKey: theirs.PublicKey}
+		if at >= 0 {
+			mine = e.Subkeys[at]
+		}
+		mine.Revocations = union(func(sig *packet.Signature) error {
+			return e.PrimaryKey.VerifySubkeyRevocationSignature(sig, mine.PublicKey)
+		}, mine.Revocations, theirs.Revocations)
+		mine.Bindings = union(func(sig *packet.Signature) error {
+			return e.PrimaryKey.VerifyKeySignature(mine.PublicKey, sig)
+		}, mine.Bindings, theirs.Bindings)
+		switch {
+		case at >= 0:
+			e.Subkeys[at] = mine
+		case len(mine.Bindings) > 0:
+			e.Subkeys = append(e.Subkeys, mine)
+		}
+	}
+}
+
+// union returns the signatures of both that are good, and of those that say the same the
+// first: nobody but the owner can make a certificate grow.
+func union(verify func(*packet.Signature) error, a, b []*packet.VerifiableSignature) []*packet.VerifiableSignature {
 	seen := map[string]bool{}
 	all := make([]*packet.VerifiableSignature, 0, len(a)+len(b))
 	for _, sig := range slices.Concat(a, b) {
-		var octets bytes.Buffer
-		if err := sig.Packet.Serialize(&octets); err != nil || seen[octets.String()] {
-			continue // what cannot be written could not be kept
+		// What a signature says is in what it hashes; the rest anybody can change.
+		said := string(sig.Packet.HashSuffix)
+		if seen[said] || verify(sig.Packet) != nil {
+			continue
 		}
-		seen[octets.String()] = true
+		seen[said] = true
 		all = append(all, sig)
 	}
 	return all

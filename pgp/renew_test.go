@@ -100,7 +100,7 @@ func TestRenew(t *testing.T) {
 	}
 }
 
-// FuzzRenew: whatever somebody without the key hands out, what is known goes on being used.
+// FuzzRenew: whatever somebody without the key hands out, what is known stays what it is.
 func FuzzRenew(f *testing.F) {
 	bob, other := keyOf(f, "bob").public, keyOf(f, "other").public
 	revoked := newKey(f, "other@example.org", nil, func(e *openpgp.Entity, c *packet.Config) error {
@@ -124,26 +124,10 @@ func FuzzRenew(f *testing.F) {
 		if renewed == nil {
 			return
 		}
-		if err := Usable(renewed, noon); err != nil {
-			t.Errorf("bob's key cannot be used any more: %v", err)
-		}
-		if len(renewed) > maxCert {
-			t.Errorf("it has %d octets", len(renewed))
-		}
-		e, key, _, err := selectKey(renewed, "", noon)
-		if err != nil || !bytes.Equal(e.PrimaryKey.Fingerprint, selected(t, bob).PrimaryKey.Fingerprint) || key.KeyId != selected(t, bob).Subkeys[0].PublicKey.KeyId {
-			t.Errorf("another key is used: %v", err)
+		if !bytes.Equal(renewed, bob) {
+			t.Errorf("it has %d octets now, and had %d; %v", len(renewed), len(bob), Usable(renewed, noon))
 		}
 	})
-}
-
-func selected(t testing.TB, public []byte) *openpgp.Entity {
-	t.Helper()
-	e, err := readCert(public)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return e
 }
 
 // certPackets divides a certificate into its packets.

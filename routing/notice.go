@@ -147,7 +147,7 @@ func (r *Runner) report(ctx context.Context, tasks []*Task, to Address, here boo
 	n := &dsn.Notice{
 		From: r.postmaster(), To: "<" + to.String() + ">", ReportingMTA: r.Config.Hostname,
 		EnvID: clean(first.Message.EnvID), Arrival: first.Message.Accepted, Date: now.In(r.Config.location()), Boundary: boundary,
-		MessageID: r.noticeID(first), Subject: noticeSubject(first), Text: r.words(tasks), UTF8: to.NeedsUTF8(),
+		MessageID: r.noticeID(first), Subject: noticeSubject(first), Text: r.words(tasks, here), UTF8: to.NeedsUTF8(),
 	}
 	for _, t := range tasks {
 		n.Groups = append(n.Groups, group(t))

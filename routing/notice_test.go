@@ -498,3 +498,28 @@ func TestRefusedWithoutAStatus(t *testing.T) {
 		})
 	}
 }
+
+// A notice points to the Status folders only where its reader has them and is shown them.
+func TestNoticePointsToTheFolders(t *testing.T) {
+	for fields, want := range map[string]bool{"": true, "Postern-Status: sender\n": true, "Postern-Status: recipients\n": false, "Postern-Status: none\n": false} {
+		for _, here := range []bool{true, false} {
+			synctest.Test(t, func(t *testing.T) {
+				g := newGateway(t)
+				g.run(t)
+				from := map[bool]string{true: "alice@gw.test", false: "alice@ok.test"}[here]
+				g.submit(t, from, "Subject: S\n"+fields+"\nBody\n", "x@refuse.test")
+				synctest.Wait()
+				raw := ""
+				if here {
+					mail, _ := seals{}.Unwrap(SealedMail+"alice", g.boxes["alice"][0].Sealed)
+					raw = string(mail)
+				} else {
+					raw = onlyTo(t, g, from)
+				}
+				if got := strings.Contains(raw, "The Status folders"); got != (want && here) {
+					t.Errorf("%q, the sender here %v: points to the folders: %v, in\n%s", fields, here, got, raw)
+				}
+			})
+		}
+	}
+}

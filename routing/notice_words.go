@@ -175,8 +175,9 @@ func (r *Runner) when(t time.Time) string {
 	return t.In(r.Config.location()).Format("2006-01-02 15:04:05 MST")
 }
 
-// words is the notice for people: what happened, why, and what comes next.
-func (r *Runner) words(tasks []*Task) string {
+// words is the notice for people: what happened, why, and what comes next. here says that
+// the reader has a mailbox of this gateway.
+func (r *Runner) words(tasks []*Task, here bool) string {
 	var b strings.Builder
 	first := tasks[0]
 	whose := "Your message"
@@ -206,7 +207,7 @@ func (r *Runner) words(tasks []*Task) string {
 		}
 	}
 	fmt.Fprintf(&b, "\nIts id is %s.", first.Message.ID)
-	if first.Kind != ToldOther {
+	if first.Kind != ToldOther && here && first.Message.Audience&ShowSender != 0 {
 		b.WriteString(" The Status folders of your mailbox show its whole journey.")
 	}
 	return b.String() + "\n"

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -248,6 +250,10 @@ and its history is kept. There is no way back, so --yes must be given.`,
 					return named("account", args[0], err)
 				}
 				a.printf("account %s removed\n", args[0])
+				key := o.dir.path(filepath.Join(accountKeyDir, args[0]+".asc"))
+				if _, err := os.Stat(key); err == nil {
+					a.printf("its key %s is still there: remove it, or the next account of that name signs with it\n", key)
+				}
 				return nil
 			})
 		},

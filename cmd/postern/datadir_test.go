@@ -110,3 +110,28 @@ func TestTokenKeys(t *testing.T) {
 		}
 	}
 }
+
+// TestLostKeys: what is lost once there is a database is not made anew without a word: bounces
+// would be refused, and mail signed by somebody whom nobody knows.
+func TestLostKeys(t *testing.T) {
+	for _, lost := range []string{spoolKeyFile, tokenKeyFile, signKeyFile} {
+		p := newPlace(t, "")
+		p.mustKeys(t)
+		if err := os.WriteFile(p.dir.path(databaseFile), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.dir.makeKeys("gw.test", p, time.Now()); err != nil {
+			t.Errorf("with all keys: %v", err)
+		}
+		if err := os.Remove(p.dir.path(lost)); err != nil {
+			t.Fatal(err)
+		}
+		err := p.dir.makeKeys("gw.test", p, time.Now())
+		if err == nil || !strings.Contains(err.Error(), lost) || !strings.Contains(err.Error(), "backup") {
+			t.Errorf("%s: %v", lost, err)
+		}
+		if _, err := os.Stat(p.dir.path(lost)); err == nil {
+			t.Errorf("%s was made anew", lost)
+		}
+	}
+}

@@ -39,7 +39,8 @@ const databaseFile = "postern.db"
 // tokenKeySize is that of the HMAC's hash (RFC 2104 section 3).
 const tokenKeySize = 32
 
-// makeKeys makes what is missing of the keys, on the first start.
+// makeKeys makes what is missing of the keys, on the first start. Later nothing is made in
+// place of what was lost, for somebody knows it.
 func (d dataDir) makeKeys(hostname string, spool spoolPlace, now time.Time) error {
 	if err := os.MkdirAll(d.path("keys"), 0o700); err != nil {
 		return fmt.Errorf("make the key directory: %w", err)
@@ -53,14 +54,20 @@ func (d dataDir) makeKeys(hostname string, spool spoolPlace, now time.Time) erro
 	for _, k := range []struct {
 		file   string
 		create func() ([]byte, error)
+		lost   string // what is, with the file, and what to do
 	}{
-		{tokenKeyFile, newTokenKey},
-		{signKeyFile, func() ([]byte, error) { return newSigningKey(hostname, now) }},
+		{tokenKeyFile, newTokenKey, "bounces of what has been sent would be refused: put it back from your backup, or, where there is none, " +
+			"make a new one with: (umask 077; openssl rand -hex 32 >" + d.path(tokenKeyFile) + ")"},
+		{signKeyFile, func() ([]byte, error) { return newSigningKey(hostname, now) }, "readers of our mail know it by that key: put it back from " +
+			"your backup, or, where there is none, put another OpenPGP secret key without a passphrase there, and tell them"},
 	} {
 		if _, err := os.Stat(d.path(k.file)); err == nil {
 			continue
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("look for a key: %w", err)
+		}
+		if _, err := os.Stat(d.path(databaseFile)); err == nil {
+			return fmt.Errorf("%s is there, but %s is not; %s", d.path(databaseFile), d.path(k.file), k.lost)
 		}
 		text, err := k.create()
 		if err != nil {

@@ -15,8 +15,8 @@ import (
 	"postern/dsn"
 )
 
-// T1: reports that are forged, replayed, or about somebody else move nothing that they
-// have not earned.
+// T1, T2: reports and receipts that are forged, replayed, or about somebody else move nothing
+// that they have not earned.
 func TestT1HostileReports(t *testing.T) {
 	const raw = "Subject: S\nPostern-Alternate: ops@gw.test\n\nBody\n"
 	tests := []struct {

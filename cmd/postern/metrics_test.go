@@ -41,3 +41,35 @@ func TestReady(t *testing.T) {
 		}
 	}
 }
+
+// T31: the metrics are for this machine alone unless the operator says otherwise, and nothing can
+// be changed there.
+func TestT31(t *testing.T) {
+	for _, l := range defaultConfig().Listen {
+		if host, _, err := net.SplitHostPort(l.Address); l.Kind == KindMetrics && (err != nil || !net.ParseIP(host).IsLoopback()) {
+			t.Errorf("metrics are at %s, error %v", l.Address, err)
+		}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &gateway{config: defaultConfig(), dir: dataDir(t.TempDir()), metrics: newMetrics(), log: slog.New(slog.DiscardHandler)}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- g.metrics.serve(ctx, l, g) }()
+	for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
+		resp, err := http.Post("http://"+l.Addr().String()+path, "text/plain", strings.NewReader("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusMethodNotAllowed {
+			t.Errorf("POST %s: %s", path, resp.Status)
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}

@@ -156,6 +156,9 @@ func appendOutcome(b []byte, out *routing.Outcome) []byte {
 	if !out.Status.IsZero() {
 		o.text("status", out.Status.String())
 	}
+	if !out.Meant.IsZero() {
+		o.text("meant", out.Meant.String())
+	}
 	o.optional("text", out.Text)
 	o.optional("remote", out.Remote)
 	o.optional("phase", out.Phase)

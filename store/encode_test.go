@@ -18,7 +18,7 @@ func TestEncode(t *testing.T) {
 	for _, want := range []struct {
 		value  any
 		fields int
-	}{{routing.Step{}, 3}, {routing.Terms{}, 10}, {routing.Response{}, 2}, {routing.Action{}, 3}, {routing.Outcome{}, 10}} {
+	}{{routing.Step{}, 3}, {routing.Terms{}, 10}, {routing.Response{}, 2}, {routing.Action{}, 3}, {routing.Outcome{}, 11}} {
 		if n := reflect.TypeOf(want.value).NumField(); n != want.fields {
 			t.Errorf("%T has %d fields, of which %d are written", want.value, n, want.fields)
 		}
@@ -50,7 +50,8 @@ func TestEncode(t *testing.T) {
 			Encrypt: routing.Security(text.Draw(t, "encrypt")), Receipt: rapid.Bool().Draw(t, "receipt"), StandDown: rapid.Bool().Draw(t, "stand down")}
 		same(t, &terms, func(b []byte) []byte { return appendTerms(b, &terms) })
 		o := routing.Outcome{Verdict: routing.Verdict(rapid.IntRange(0, 3).Draw(t, "verdict")), Code: rapid.IntRange(0, 599).Draw(t, "code"),
-			Status: codes.Status{Class: uint8(rapid.IntRange(0, 5).Draw(t, "class")), Detail: 7}, Text: text.Draw(t, "text"), Remote: text.Draw(t, "remote"),
+			Status: codes.Status{Class: uint8(rapid.IntRange(0, 5).Draw(t, "class")), Detail: 7},
+			Meant:  codes.Status{Class: uint8(rapid.IntRange(0, 5).Draw(t, "class meant")), Subject: 1}, Text: text.Draw(t, "text"), Remote: text.Draw(t, "remote"),
 			Phase: text.Draw(t, "phase"), TLS: text.Draw(t, "tls"), Sealed: rapid.Bool().Draw(t, "sealed"), DSN: rapid.Bool().Draw(t, "dsn"), Retry: duration.Draw(t, "retry")}
 		same(t, &o, func(b []byte) []byte { return appendOutcome(b, &o) })
 	})

@@ -24,11 +24,12 @@ type metrics struct {
 	events   *prometheus.CounterVec
 	attempts *prometheus.CounterVec
 	accept   *prometheus.HistogramVec
+	room     func(dir string) (int64, error) // octets that a file system has left for this user
 }
 
 func newMetrics() *metrics {
 	m := &metrics{
-		registry: prometheus.NewRegistry(),
+		registry: prometheus.NewRegistry(), room: freeRoom,
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "postern_events_total", Help: "Events of deliveries, by kind."}, []string{"kind"}),
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -119,7 +120,10 @@ func (t timedSubmitter) Submit(ctx context.Context, s *routing.Submission) (rout
 	return receipt, err
 }
 
-// freeRoom is how many octets the file system of dir has left for this user.
+// leastRoom is with how many octets left the gateway is not called ready any more: a message
+// of usual size is as good as refused then.
+const leastRoom = 4 << 20
+
 func freeRoom(dir string) (int64, error) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(dir, &s); err != nil {
@@ -129,7 +133,7 @@ func freeRoom(dir string) (int64, error) {
 }
 
 // serve answers HTTP until ctx ends: /metrics, /healthz (the process lives, and the
-// database answers), /readyz (mail is taken, also the largest). Nothing can be changed here.
+// database answers), /readyz (mail is taken). Nothing can be changed here.
 func (m *metrics) serve(ctx context.Context, l net.Listener, g *gateway) error {
 	if err := m.registry.Register(newDepth(g.db)); err != nil {
 		if _, again := errors.AsType[prometheus.AlreadyRegisteredError](err); !again {
@@ -137,7 +141,7 @@ func (m *metrics) serve(ctx context.Context, l net.Listener, g *gateway) error {
 		}
 	}
 	room := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "postern_free_bytes", Help: "Room that is left where the data is."}, func() float64 {
-		free, err := freeRoom(string(g.dir))
+		free, err := m.room(string(g.dir))
 		if err != nil {
 			return math.NaN()
 		}
@@ -159,11 +163,11 @@ func (m *metrics) serve(ctx context.Context, l net.Listener, g *gateway) error {
 		w.Write([]byte("ok\n"))
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		switch free, err := freeRoom(string(g.dir)); {
+		switch free, err := m.room(string(g.dir)); {
 		case !g.ready.Load():
 			http.Error(w, "starting or stopping", http.StatusServiceUnavailable)
-		case err == nil && free < int64(g.config.Limits.MessageSize):
-			http.Error(w, "no room for a message of limits.message_size where the data is", http.StatusServiceUnavailable)
+		case err == nil && free < leastRoom:
+			http.Error(w, "hardly any room is left where the data is", http.StatusServiceUnavailable)
 		default:
 			w.Write([]byte("ready\n"))
 		}

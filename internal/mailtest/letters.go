@@ -214,35 +214,28 @@ func (w *World) reply(r *Received, h head, to string, at time.Time) []byte {
 	if !strings.HasPrefix(strings.ToLower(subject), "re:") {
 		subject = "Re: " + subject
 	}
-	return crlf(
-		"Date: "+at.Format(mailDate),
-		"From: <"+r.To.Address+">",
-		"To: <"+to+">",
-		"Subject: "+mime.QEncoding.Encode("utf-8", subject),
-		"Message-ID: <"+w.unique()+"@"+r.Domain+">",
-		"In-Reply-To: "+h.messageID,
-		"References: "+strings.TrimSpace(h.references+" "+h.messageID),
-		"MIME-Version: 1.0",
-		"Content-Type: text/plain; charset=utf-8",
-		"",
-		"Got it, I am on my way.")
+	return w.letter(r, h, to, subject, at, "Got it, I am on my way.")
 }
 
 // absence is what a vacation program answers (RFC 3834 section 3).
 func (w *World) absence(r *Received, h head, at time.Time) []byte {
-	return crlf(
-		"Date: "+at.Format(mailDate),
-		"From: <"+r.To.Address+">",
-		"To: <"+r.From.Address+">",
-		"Subject: "+mime.QEncoding.Encode("utf-8", "Auto: "+h.subject),
-		"Message-ID: <"+w.unique()+"@"+r.Domain+">",
-		"In-Reply-To: "+h.messageID,
-		"References: "+strings.TrimSpace(h.references+" "+h.messageID),
-		"Auto-Submitted: auto-replied",
+	return w.letter(r, h, r.From.Address, "Auto: "+h.subject, at, "I am away until Monday. Ask ops@ok.test.", "Auto-Submitted: auto-replied")
+}
+
+// letter is mail about one that came, with fields besides those that all have.
+func (w *World) letter(r *Received, h head, to, subject string, at time.Time, text string, fields ...string) []byte {
+	lines := append([]string{
+		"Date: " + at.Format(mailDate),
+		"From: <" + r.To.Address + ">",
+		"To: <" + to + ">",
+		"Subject: " + mime.QEncoding.Encode("utf-8", subject),
+		"Message-ID: <" + w.unique() + "@" + r.Domain + ">",
+		"In-Reply-To: " + h.messageID,
+		"References: " + strings.TrimSpace(h.references+" "+h.messageID),
 		"MIME-Version: 1.0",
 		"Content-Type: text/plain; charset=utf-8",
-		"",
-		"I am away until Monday. Ask ops@ok.test.")
+	}, fields...)
+	return crlf(append(lines, "", text)...)
 }
 
 func isASCII(s string) bool {

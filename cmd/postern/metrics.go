@@ -124,6 +124,7 @@ func (t timedSubmitter) Submit(ctx context.Context, s *routing.Submission) (rout
 // of usual size is as good as refused then.
 const leastRoom = 4 << 20
 
+// freeRoom is how many octets the file system of dir has left for this user.
 func freeRoom(dir string) (int64, error) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(dir, &s); err != nil {

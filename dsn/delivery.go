@@ -246,7 +246,7 @@ func bestStatus(kind Kind, given, told Status, code int, text string) Status {
 	if given.Detail != 0 {
 		return given
 	}
-	worded := byReply(text, max(given.Class, told.Class, uint8(code/100)))
+	worded := Meaning(text, max(given.Class, told.Class, uint8(code/100)))
 	if worded.Subject == 7 && (given.Subject == 7 || told.Subject == 7) {
 		worded = Status{} // that it was a policy is known
 	}

@@ -22,13 +22,10 @@ type meaning struct {
 // found if it is not 0.
 func byWords(text string, class uint8) Status { return mean(text, class, false) }
 
-// byReply is byWords for what a host said of one recipient, where a few words more
-// are believed.
-func byReply(text string, class uint8) Status { return mean(text, class, true) }
-
 // Meaning returns the enhanced status that the words of a host's reply about one recipient
-// mean, of the class given, and the zero Status where they mean nothing that is known.
-func Meaning(text string, class uint8) Status { return byReply(text, class) }
+// mean, of the class given, and the zero Status where they mean nothing that is known. It is
+// byWords where a few words more are believed.
+func Meaning(text string, class uint8) Status { return mean(text, class, true) }
 
 // maxMeaning is how much of a text is asked for its meaning, in bytes: who has not said
 // by then why it failed returns something.

@@ -23,7 +23,7 @@ func TestMeanings(t *testing.T) {
 		0: {"", "550", "Transaction failed", "Good day"},
 	} {
 		for _, text := range texts {
-			if got := byReply(text, 5); got.Subject != subject {
+			if got := Meaning(text, 5); got.Subject != subject {
 				t.Errorf("%q: got %s, want 5.%d.*", text, got, subject)
 			}
 		}

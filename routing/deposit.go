@@ -2,8 +2,8 @@ package routing
 
 import "fmt"
 
-// newDeposit seals mail for a mailbox of an account. d, which may be nil, makes its digest.
-func newDeposit(v Vault, d Digester, account string, mail []byte) (*Deposit, error) {
+// NewDeposit seals mail for a mailbox of an account. d, which may be nil, makes its digest.
+func NewDeposit(v Vault, d Digester, account string, mail []byte) (*Deposit, error) {
 	sealed, err := v.Wrap(SealedMail+account, mail)
 	if err != nil {
 		return nil, fmt.Errorf("seal mail: %w", err)

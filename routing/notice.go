@@ -118,7 +118,7 @@ func (r *Runner) notice(ctx context.Context, tasks []*Task) error {
 		l.tasks = append(l.tasks, t.ID)
 	}
 	if account != "" {
-		d, err := newDeposit(r.Vault, r.Digests, account, l.raw)
+		d, err := NewDeposit(r.Vault, r.Digests, account, l.raw)
 		if err != nil {
 			return err
 		}

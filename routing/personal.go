@@ -103,7 +103,7 @@ func (g *Gate) sealSent(ctx context.Context, s *Submission, m *Message) (*Deposi
 	if err != nil {
 		return nil, err
 	}
-	d, err := newDeposit(g.Vault, g.Digests, s.Account.Name, mail)
+	d, err := NewDeposit(g.Vault, g.Digests, s.Account.Name, mail)
 	if err != nil {
 		return nil, err
 	}

@@ -90,9 +90,7 @@ func (r *Runner) sealNotice(m *Message, raw []byte) error {
 	inner.DelFunc(func(f message.Field) bool {
 		return !message.IsStructural(f.Name) || strings.EqualFold(f.Name, "MIME-Version")
 	})
-	for i, f := range outer.Fields {
-		outer.Fields[i] = message.ASCIIField(f)
-	}
+	outer.ToASCII()
 	m.UTF8 = !isASCII(outer.Bytes())
 	content := append(append(inner.Bytes(), "\r\n"...), body...)
 	id := string(m.ID)

@@ -244,7 +244,7 @@ func (r *Reports) toSender(ctx context.Context, m *Message, raw []byte) (mail *D
 	}
 	raw = uncontrolled(raw)
 	if account != "" {
-		mail, err = newDeposit(r.Vault, r.Digests, account, raw)
+		mail, err = NewDeposit(r.Vault, r.Digests, account, raw)
 		return mail, err == nil, err
 	}
 	if r.Forward == nil {

@@ -356,7 +356,7 @@ func (r *Runner) deposit(job *Job, account string, c composed) (Outcome, *Deposi
 	if err != nil {
 		return r.internal(job, "write copy", err), nil
 	}
-	d, err := newDeposit(r.Vault, r.Digests, account, body)
+	d, err := NewDeposit(r.Vault, r.Digests, account, body)
 	if err != nil {
 		return r.internal(job, "prepare mail", err), nil
 	}

@@ -259,9 +259,7 @@ var viewFields = message.NewNames("From", "To", "Cc", "Subject", "Date", "Messag
 func viewHeader(original message.Header) message.Header {
 	view := original.Clone()
 	view.DelFunc(func(f message.Field) bool { return !viewFields.Has(f.Name) })
-	for i, f := range view.Fields {
-		view.Fields[i] = message.ASCIIField(f)
-	}
+	view.ToASCII()
 	return view
 }
 

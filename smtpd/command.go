@@ -168,18 +168,24 @@ func checkParams(verb string, params []string, size int64) *smtp.SMTPError {
 	for _, p := range params {
 		k, v, _ := strings.Cut(p, "=")
 		k = strings.ToUpper(k)
-		switch n, err := strconv.ParseUint(v, 10, 64); {
+		switch {
 		case seen[k]:
 			// RFC 5321 section 4.1.1.11
 			return reply(501, 5, 5, 4, oneLine(k+" is given twice"))
 		case !slices.Contains(parameters[verb], k):
 			return reply(555, 5, 5, 4, oneLine(k+" is no parameter of "+verb+" here"))
-		case k == "SIZE" && (errors.Is(err, strconv.ErrRange) || n > uint64(size)):
+		case k == "SIZE" && larger(v, size):
 			return smtp.ErrDataTooLarge // the engine counts with 32 bits
 		}
 		seen[k] = true
 	}
 	return nil
+}
+
+// larger reports whether a number is larger than size, however large it is.
+func larger(number string, size int64) bool {
+	n, err := strconv.ParseUint(number, 10, 64)
+	return errors.Is(err, strconv.ErrRange) || n > uint64(size)
 }
 
 // cutPath cuts a path off the front of s, and returns it without angle brackets and

@@ -155,15 +155,12 @@ func (db *DB) open(ctx context.Context, o Options) error {
 	if err := migrate(ctx, db.rw); err != nil {
 		return err
 	}
-	if _, err := checkLost(ctx, db.rw, m); err != nil {
-		return err
-	}
-	if m.copied {
-		if err := db.moveOn(ctx); err != nil {
-			return err
+	last, err := checkLost(ctx, db.rw, m)
+	if err == nil && m.copied {
+		if err = db.moveOn(ctx); err == nil {
+			last, err = checkLost(ctx, db.rw, m) // further on
 		}
 	}
-	last, err := checkLost(ctx, db.rw, m)
 	if err != nil {
 		return err
 	}

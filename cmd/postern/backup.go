@@ -35,7 +35,7 @@ func (a *app) backup(ctx context.Context, to string) error {
 		if err != nil {
 			return err
 		}
-		dir = dataDir(resolve(c.dir, c.Data))
+		dir = c.dataDir()
 	}
 	if err := dir.check(); err != nil {
 		return err

@@ -52,18 +52,18 @@ file is not as it was left, and otherwise once a day while it runs.`,
 			if !database {
 				return nil
 			}
-			return a.checkDatabase(cmd.Context(), resolve(c.dir, c.Data))
+			return a.checkDatabase(cmd.Context(), c.dataDir())
 		},
 	}
 	cmd.Flags().BoolVar(&database, "database", false, "read all of the database as well")
 	return cmd
 }
 
-func (a *app) checkDatabase(ctx context.Context, dir string) error {
-	if _, err := os.Stat(dataDir(dir).path("keys")); errors.Is(err, fs.ErrNotExist) {
+func (a *app) checkDatabase(ctx context.Context, dir dataDir) error {
+	if _, err := os.Stat(dir.path("keys")); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s holds no gateway yet", dir)
 	}
-	if err := store.Check(ctx, dir); err != nil {
+	if err := store.Check(ctx, string(dir)); err != nil {
 		return err
 	}
 	a.printf("%s: the database is whole\n", dir)

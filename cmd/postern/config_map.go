@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -133,7 +132,8 @@ func (c *Config) checkMachine(file string, known []Fault) error {
 			r.fault(fmt.Sprintf("listen[%d].address", i), host+" is no address of this machine", "write one that it has, or leave the host out")
 		}
 	}
-	for _, dir := range []string{resolve(c.dir, c.Data), filepath.Join(resolve(c.dir, c.Data), "keys")} {
+	data := c.dataDir()
+	for _, dir := range []string{string(data), data.path("keys")} {
 		if err := checkPrivate(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
 			text, remedy, _ := strings.Cut(err.Error(), ": ")
 			r.fault("data", text, remedy)

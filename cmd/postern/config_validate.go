@@ -281,12 +281,17 @@ func (c *Config) validateLimits(r *reading) {
 // return address.
 const minKeep = Period(routing.TokenLife)
 
+// tooShort says why p is, where it is less than minKeep.
+func (p Period) tooShort() string {
+	return fmt.Sprintf("after %s a bounce or a receipt may still come for a message", p)
+}
+
 func (c *Config) validateHistory(r *reading) {
 	h := c.History
 	switch {
 	case h.Keep == 0:
 	case h.Keep < minKeep:
-		r.fault("history.keep", fmt.Sprintf("after %s a bounce or a receipt may still come for a message", h.Keep), fmt.Sprintf("write %s or more, or 0 for ever", minKeep))
+		r.fault("history.keep", h.Keep.tooShort(), fmt.Sprintf("write %s or more, or 0 for ever", minKeep))
 	case time.Duration(h.Keep) < time.Duration(c.Limits.DedupWindow):
 		r.fault("history.keep", fmt.Sprintf("%s is shorter than limits.dedup_window, %s", h.Keep, c.Limits.DedupWindow), "make it longer, or the window shorter")
 	case h.Reports > h.Keep:

@@ -15,6 +15,9 @@ import (
 // keys, and in "postern local" the certificate and the world.
 type dataDir string
 
+// dataDir is the data directory of the configuration.
+func (c *Config) dataDir() dataDir { return dataDir(resolve(c.dir, c.Data)) }
+
 func (d dataDir) path(name string) string { return filepath.Join(string(d), name) }
 
 // prepare makes the directory where it is missing, and refuses one that others can

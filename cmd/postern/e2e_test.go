@@ -109,6 +109,15 @@ func (l *localRun) password(account string) string {
 // shell runs a real program, and returns all that it printed.
 func (l *localRun) shell(stdin string, env []string, name string, args ...string) string {
 	l.t.Helper()
+	out, err := runProgram(stdin, env, name, args...)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return out
+}
+
+// runProgram runs a real program. Its error, too, has all that it printed.
+func runProgram(stdin string, env []string, name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c := exec.CommandContext(ctx, name, args...)
@@ -116,9 +125,9 @@ func (l *localRun) shell(stdin string, env []string, name string, args ...string
 	c.Stdin = strings.NewReader(stdin)
 	out, err := c.CombinedOutput()
 	if err != nil {
-		l.t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+		return "", fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
 	}
-	return string(out)
+	return string(out), nil
 }
 
 // postern runs a command of ours on the same data directory.

@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"postern/imapd"
@@ -49,7 +48,7 @@ type boundListener struct {
 // directory, the keys and the database. It lives in the time of clock. shown, if not
 // nil, is given every event of this process after its commit.
 func openGateway(ctx context.Context, c *Config, clock *clock, log *slog.Logger, shown func([]routing.Record)) (*gateway, error) {
-	g := &gateway{config: c, dir: dataDir(resolve(c.dir, c.Data)), policy: c.policy(), clock: clock, log: log, metrics: newMetrics()}
+	g := &gateway{config: c, dir: c.dataDir(), policy: c.policy(), clock: clock, log: log, metrics: newMetrics()}
 	if err := g.open(ctx, shown); err != nil {
 		return nil, errors.Join(err, g.close())
 	}
@@ -75,8 +74,6 @@ func (g *gateway) open(ctx context.Context, shown func([]routing.Record)) (err e
 		if err := g.certs.reload(); err != nil {
 			return err
 		}
-		g.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "postern_certificate_expires_timestamp_seconds",
-			Help: "When the certificate of the listeners expires, in seconds since 1970."}, g.certs.expires))
 	}
 	announce := func(records []routing.Record) {
 		g.metrics.count(records)
@@ -89,6 +86,7 @@ func (g *gateway) open(ctx context.Context, shown func([]routing.Record)) (err e
 	if err != nil {
 		return err
 	}
+	g.metrics.watch(g)
 	g.clock.whenTurned(g.db.LookAgain)
 	return g.checkSpoolKey(ctx)
 }
@@ -104,7 +102,7 @@ func (g *gateway) checkSpoolKey(ctx context.Context) error {
 	case err != nil:
 		return err
 	case failed > 0 && opened == 0:
-		return fmt.Errorf("the spool key in %s does not open what is in %s: put back the key that belongs to it", g.config.spoolPlace(), g.dir.path("postern.db"))
+		return fmt.Errorf("the spool key in %s does not open what is in %s: put back the key that belongs to it", g.config.spoolPlace(), g.dir.path(databaseFile))
 	case failed > 0:
 		g.log.Warn("not all that is stored can be opened: a key is missing, or something is damaged", "opened", opened, "not", failed)
 	}

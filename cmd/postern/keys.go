@@ -91,12 +91,9 @@ func newTokenKey() ([]byte, error) {
 // readKeys reads the keys there are.
 func (d dataDir) readKeys(spool spoolPlace) (*gatewayKeys, error) {
 	k := new(gatewayKeys)
-	spoolKeys, err := spool.read()
-	if err != nil {
+	var err error
+	if k.spool, err = spool.open(); err != nil {
 		return nil, err
-	}
-	if k.spool, err = pgp.NewSpool(rand.Reader, spoolKeys...); err != nil {
-		return nil, fmt.Errorf("%s: %w", spool, err)
 	}
 	token, err := d.readKeyFile(tokenKeyFile)
 	if err != nil {

@@ -153,10 +153,9 @@ func (w *keyWatch) notify(ctx context.Context, warnings []string) error {
 	for _, s := range warnings {
 		b.WriteString("\r\n- " + printable(s) + "\r\n")
 	}
-	mail := b.String()
-	sealed, err := w.vault.Wrap(routing.SealedMail+w.tell, []byte(mail))
+	d, err := routing.NewDeposit(w.vault, nil, w.tell, []byte(b.String()))
 	if err != nil {
 		return err
 	}
-	return w.db.Deposit(ctx, &routing.Deposit{Account: w.tell, Size: int64(len(mail)), Sealed: sealed})
+	return w.db.Deposit(ctx, d)
 }

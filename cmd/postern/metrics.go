@@ -133,26 +133,25 @@ func freeRoom(dir string) (int64, error) {
 	return int64(s.Bavail) * int64(s.Bsize), nil
 }
 
-// serve answers HTTP until ctx ends: /metrics, /healthz (the process lives, and the
-// database answers), /readyz (mail is taken). Nothing can be changed here.
-func (m *metrics) serve(ctx context.Context, l net.Listener, g *gateway) error {
-	if err := m.registry.Register(newDepth(g.db)); err != nil {
-		if _, again := errors.AsType[prometheus.AlreadyRegisteredError](err); !again {
-			return err
-		}
-	}
-	room := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "postern_free_bytes", Help: "Room that is left where the data is."}, func() float64 {
+// watch adds what is looked up whenever the metrics are read.
+func (m *metrics) watch(g *gateway) {
+	m.registry.MustRegister(newDepth(g.db), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "postern_free_bytes", Help: "Room that is left where the data is."}, func() float64 {
 		free, err := m.room(string(g.dir))
 		if err != nil {
 			return math.NaN()
 		}
 		return float64(free)
-	})
-	if err := m.registry.Register(room); err != nil {
-		if _, again := errors.AsType[prometheus.AlreadyRegisteredError](err); !again {
-			return err
-		}
+	}))
+	if g.certs != nil {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "postern_certificate_expires_timestamp_seconds",
+			Help: "When the certificate of the listeners expires, in seconds since 1970."}, g.certs.expires))
 	}
+}
+
+// serve answers HTTP until ctx ends: /metrics, /healthz (the process lives, and the
+// database answers), /readyz (mail is taken). Nothing can be changed here.
+func (m *metrics) serve(ctx context.Context, l net.Listener, g *gateway) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {

@@ -11,6 +11,28 @@ import (
 	"testing"
 )
 
+// serveMetrics serves the metrics of a gateway that is not otherwise running, and returns
+// where.
+func serveMetrics(t *testing.T, change func(*gateway)) (url string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &gateway{config: defaultConfig(), dir: dataDir(t.TempDir()), metrics: newMetrics(), log: slog.New(slog.DiscardHandler)}
+	change(g)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- g.metrics.serve(ctx, l, g) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return "http://" + l.Addr().String()
+}
+
 // TestReady: a gateway is ready while there is room for mail, or nobody can tell.
 func TestReady(t *testing.T) {
 	for _, tt := range []struct {
@@ -18,17 +40,11 @@ func TestReady(t *testing.T) {
 		err  error
 		want string
 	}{{leastRoom, nil, "ready"}, {leastRoom - 1, nil, "hardly any room is left"}, {0, errors.New("not known"), "ready"}} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		g := &gateway{config: defaultConfig(), dir: dataDir(t.TempDir()), metrics: newMetrics(), log: slog.New(slog.DiscardHandler)}
-		g.metrics.room = func(string) (int64, error) { return tt.free, tt.err }
-		g.ready.Store(true)
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() { ended <- g.metrics.serve(ctx, l, g) }()
-		resp, err := http.Get("http://" + l.Addr().String() + "/readyz")
+		url := serveMetrics(t, func(g *gateway) {
+			g.metrics.room = func(string) (int64, error) { return tt.free, tt.err }
+			g.ready.Store(true)
+		})
+		resp, err := http.Get(url + "/readyz")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -36,10 +52,6 @@ func TestReady(t *testing.T) {
 		resp.Body.Close()
 		if err != nil || !strings.HasPrefix(string(body), tt.want) || (resp.StatusCode == http.StatusOK) != (tt.want == "ready") {
 			t.Errorf("with %d octets: %s %q, error %v", tt.free, resp.Status, body, err)
-		}
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
 		}
 	}
 }
@@ -52,16 +64,9 @@ func TestT31(t *testing.T) {
 			t.Errorf("metrics are at %s, error %v", l.Address, err)
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := &gateway{config: defaultConfig(), dir: dataDir(t.TempDir()), metrics: newMetrics(), log: slog.New(slog.DiscardHandler)}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- g.metrics.serve(ctx, l, g) }()
+	url := serveMetrics(t, func(*gateway) {})
 	for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
-		resp, err := http.Post("http://"+l.Addr().String()+path, "text/plain", strings.NewReader("x"))
+		resp, err := http.Post(url+path, "text/plain", strings.NewReader("x"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,9 +74,5 @@ func TestT31(t *testing.T) {
 		if resp.StatusCode != http.StatusMethodNotAllowed {
 			t.Errorf("POST %s: %s", path, resp.Status)
 		}
-	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
 	}
 }

@@ -32,7 +32,7 @@ func (a *app) directory() (dataDir, error) {
 	if err != nil {
 		return "", err
 	}
-	dir := dataDir(resolve(c.dir, c.Data))
+	dir := c.dataDir()
 	if err := dir.prepare(); err != nil {
 		return "", err
 	}

@@ -38,15 +38,11 @@ func (p *postmaster) Receive(ctx context.Context, t routing.Token, from routing.
 	}
 	// RFC 5321 section 4.4
 	mail := append([]byte("Return-Path: <"+from.String()+">\r\n"), raw...)
-	sealed, err := p.vault.Wrap(routing.SealedMail+p.account, mail)
+	d, err := routing.NewDeposit(p.vault, p.digests, p.account, mail)
 	if err != nil {
-		return fmt.Errorf("seal mail: %w", err)
+		return err
 	}
-	digest, err := p.digests.Digest(p.account, mail)
-	if err != nil {
-		return fmt.Errorf("seal digest: %w", err)
-	}
-	if err := p.deposit(ctx, &routing.Deposit{Account: p.account, Size: int64(len(mail)), Sealed: sealed, Digest: digest}); err != nil {
+	if err := p.deposit(ctx, d); err != nil {
 		return fmt.Errorf("put mail to the postmaster into the mailbox of %s: %w", p.account, err)
 	}
 	return nil

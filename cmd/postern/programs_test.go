@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -147,25 +146,16 @@ remotepass = %s
 folderfilter = lambda name: name in ("Status/Queued", "Status/Cancelled")
 `, home, home, l.port(KindIMAPS), l.path("tls/cert.pem"), l.password("alice"))
 	file := l.write(filepath.Join(home, "config"), config)
-	sync := func() { l.shell("", []string{"HOME=" + home}, "offlineimap", "-c", file, "-o", "-u", "quiet") }
+	env, args := []string{"HOME=" + home}, []string{"-c", file, "-o", "-u", "quiet"}
+	sync := func() { l.shell("", env, "offlineimap", args...) }
 	sync()
 	l.recallInMaildir(home+"/mail/Status.Queued", home+"/mail/Status.Cancelled")
 	// It works on both folders at once. Where it deletes in the one before it has appended to the
 	// other, that is refused, for nothing has been recalled yet; and it comes again.
-	l.attempt([]string{"HOME=" + home}, "offlineimap", "-c", file, "-o", "-u", "quiet")
-	sync()
-}
-
-// attempt runs a real program that may fail.
-func (l *localRun) attempt(env []string, name string, args ...string) {
-	l.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	c := exec.CommandContext(ctx, name, args...)
-	c.Env = append(os.Environ(), env...)
-	if out, err := c.CombinedOutput(); err != nil {
-		l.t.Logf("%s: %v\n%s", name, err, out)
+	if _, err := runProgram("", env, "offlineimap", args...); err != nil {
+		l.t.Log(err)
 	}
+	sync()
 }
 
 func (l *localRun) recallWithNeomutt(home string) {

@@ -67,7 +67,7 @@ func (a *app) keep(olderThan string) (store.Keep, error) {
 			return store.Keep{}, fmt.Errorf("--older-than: %w", err)
 		}
 		if h.Keep < minKeep {
-			return store.Keep{}, fmt.Errorf("--older-than: after %s a bounce or a receipt may still come for a message; write %s or more", h.Keep, minKeep)
+			return store.Keep{}, fmt.Errorf("--older-than: %s; write %s or more", h.Keep.tooShort(), minKeep)
 		}
 	}
 	if h == (History{}) {

@@ -24,7 +24,7 @@ type spoolPlace struct {
 
 // spoolPlace is where the configuration has the spool keys.
 func (c *Config) spoolPlace() spoolPlace {
-	return spoolPlace{dir: dataDir(resolve(c.dir, c.Data)), from: c.Keys.SpoolFrom, base: c.dir}
+	return spoolPlace{dir: c.dataDir(), from: c.Keys.SpoolFrom, base: c.dir}
 }
 
 // file returns the file that the gateway itself may write, "" for none: a credential is
@@ -67,6 +67,19 @@ func (p spoolPlace) read() ([][]byte, error) {
 		return nil, fmt.Errorf("%s: %w", p, err)
 	}
 	return keys, nil
+}
+
+// open makes ready what seals and opens with the keys.
+func (p spoolPlace) open() (*pgp.Spool, error) {
+	keys, err := p.read()
+	if err != nil {
+		return nil, err
+	}
+	spool, err := pgp.NewSpool(rand.Reader, keys...)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p, err)
+	}
+	return spool, nil
 }
 
 // make makes a key where there is none yet. A database without its spool key is

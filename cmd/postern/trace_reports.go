@@ -3,12 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"fmt"
 	"strconv"
 	"time"
 
-	"postern/pgp"
 	"postern/routing"
 )
 
@@ -27,13 +25,9 @@ func (a *app) printReports(ctx context.Context, o *opened, id routing.MessageID)
 	if err != nil {
 		return err
 	}
-	keys, err := place.read()
+	spool, err := place.open()
 	if err != nil {
 		return fmt.Errorf("reports are sealed by the spool key: %w", err)
-	}
-	spool, err := pgp.NewSpool(rand.Reader, keys...)
-	if err != nil {
-		return err
 	}
 	for _, r := range reports {
 		raw, err := spool.Unwrap(routing.SealedEvidence+strconv.FormatInt(int64(r.Delivery), 10), r.Sealed)

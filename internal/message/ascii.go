@@ -48,6 +48,13 @@ func ASCIIField(f Field) Field {
 	return g
 }
 
+// ToASCII has each field of h be ASCIIField of it.
+func (h *Header) ToASCII() {
+	for i, f := range h.Fields {
+		h.Fields[i] = ASCIIField(f)
+	}
+}
+
 // parameter is one of a field of MIME, such as the name of a file.
 var parameter = regexp.MustCompile(`([!#$&+.0-9A-Z^_a-z-]+)="([^"\\]*)"`)
 

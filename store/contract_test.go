@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"time"
 
 	"postern/routing"
 )
@@ -44,6 +45,11 @@ var (
 		KeepDigests(ctx context.Context, digests []routing.Mail) error
 		KeepMeasures(ctx context.Context, m routing.Mailbox, measures []routing.Measure) error
 		Lacking(ctx context.Context, m routing.Mailbox, after, last uint32, limit int) ([]routing.Item, error)
+	} = (*DB)(nil)
+	// And of relay.
+	_ interface {
+		SawServer(ctx context.Context, domain, server string, level int, at time.Time) error
+		ServersOf(ctx context.Context, domain string) ([]SeenServer, error)
 	} = (*DB)(nil)
 	_ interface {
 		Watch(account string) (changed <-chan struct{}, stop func())

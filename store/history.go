@@ -149,13 +149,11 @@ func (db *DB) Forgotten(ctx context.Context) (n int, err error) {
 	return n, nil
 }
 
-// keepHistory purges what is too old, until ctx ends: hourly, and not in an hour in which
-// the process began or the clock was set. A machine that starts with a wrong clock has it
-// put right within that time; and what was removed for it could not be put back.
+// keepHistory purges what is too old, until ctx ends, and what is known of domains that
+// holds no more: hourly, and not in an hour in which the process began or the clock was
+// set. A machine that starts with a wrong clock has it put right within that time; and what
+// was removed for it could not be put back.
 func (db *DB) keepHistory(ctx context.Context) {
-	if db.keep == (Keep{}) {
-		return
-	}
 	p := pace{elapsed: db.elapsed}
 	p.start(db.now())
 	hourly := time.NewTicker(purgeEvery)
@@ -175,6 +173,9 @@ func (db *DB) keepHistory(ctx context.Context) {
 		}
 		if err != nil && ctx.Err() == nil {
 			db.log.Warn("purge history", "err", err)
+		}
+		if err := db.sweepDomains(ctx); err != nil && ctx.Err() == nil {
+			db.log.Warn("purge what is known of domains", "err", err)
 		}
 	}
 }

@@ -21,6 +21,8 @@ var mayScan = map[string]string{
 	"Accounts":      "all accounts, for people",
 	"ListCerts":     "all keys, for people",
 	"WantedKeys":    "all keys, once an hour",
+	"KnownDomains":  "all domains, for people",
+	"PolicyModes":   "all policies, for metrics",
 	"addressesOf":   "the few addresses of an account",
 	"Certs":         "the few keys of an address",
 	"KeyState":      "the few keys of an address",

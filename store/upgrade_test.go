@@ -57,6 +57,7 @@ func TestUpgrade(t *testing.T) {
 	for table, want := range map[string]int64{
 		"accounts": 2, "addresses": 2, "certs": 1, "messages": 3, "bodies": 2, "stamps": 4, "recipients": 4, "deliveries": 6,
 		"events": 24, "reports": 1, "entries": 6, "mailboxes": 36, "contents": 5, "mails": 5,
+		"policies": 0, "servers": 0,
 	} {
 		if n := r.number("SELECT count(*) FROM " + table); n != want {
 			t.Errorf("%d of %d %s are left", n, want, table)
@@ -92,6 +93,9 @@ func TestUpgrade(t *testing.T) {
 	}
 	if r.apply(4, again); r.state(4) != routing.Queued {
 		t.Errorf("what had failed is %v", r.state(4))
+	}
+	if err := r.SawServer(t.Context(), "ok.test", "mx.ok.test", 1, epoch); err != nil {
+		t.Error(err)
 	}
 	if err := r.checkTables(t.Context()); err != nil {
 		t.Error(err)

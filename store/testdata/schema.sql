@@ -256,6 +256,19 @@ CREATE INDEX messages_dedup ON messages (owner, dedup, accepted) WHERE dedup <> 
 
 CREATE INDEX messages_id_hash ON messages (key / 512, owner, substr(id_hash, 1, 4)) WHERE id_hash IS NOT NULL;
 
+CREATE TABLE policies (
+  domain  TEXT    PRIMARY KEY CHECK (domain <> ''),
+  id      TEXT    NOT NULL,                    -- of the DNS record that told of it
+  mode    TEXT    NOT NULL CHECK (mode <> ''),
+  policy  TEXT    NOT NULL,                    -- as it was fetched
+  fetched INTEGER NOT NULL,
+  until   INTEGER NOT NULL                     -- it holds before this
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX policies_mode ON policies (mode);
+
+CREATE INDEX policies_until ON policies (until);
+
 CREATE TABLE recipients (
   id      INTEGER PRIMARY KEY,
   message INTEGER NOT NULL REFERENCES messages (key) ON DELETE CASCADE,
@@ -277,6 +290,16 @@ CREATE TABLE reports (
   event  INTEGER PRIMARY KEY REFERENCES events (id) ON DELETE CASCADE,
   sealed BLOB    NOT NULL
 ) STRICT;
+
+CREATE TABLE servers (
+  domain TEXT    NOT NULL CHECK (domain <> ''),
+  server TEXT    NOT NULL CHECK (server <> ''),
+  level  INTEGER NOT NULL CHECK (level >= 0),  -- relay's: more is safer
+  seen   INTEGER NOT NULL,
+  PRIMARY KEY (domain, server)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX servers_seen ON servers (seen);
 
 CREATE TABLE stamps (
   account  TEXT    NOT NULL,

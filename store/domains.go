@@ -30,8 +30,8 @@ type SeenServer struct {
 	At     time.Time
 }
 
-// forgetServers is after how long a server is forgotten that was not seen at its level again.
-const forgetServers = 180 * 24 * time.Hour
+// ServersKept is how long it is remembered at which level a server was seen.
+const ServersKept = 180 * 24 * time.Hour
 
 // KeepPolicy keeps the policy of a domain, in the place of the one it had.
 func (db *DB) KeepPolicy(ctx context.Context, p DomainPolicy) error {
@@ -92,12 +92,12 @@ func (db *DB) PolicyModes(ctx context.Context) (modes map[string]int, err error)
 	return modes, nil
 }
 
-// SawServer remembers at which level a server of a domain was seen. It does not fall: one
-// that was seen higher before stays, as does its time.
+// SawServer remembers at which level a server of a domain was seen, and when, in place of
+// what was remembered of it.
 func (db *DB) SawServer(ctx context.Context, domain, server string, level int, at time.Time) error {
 	err := db.write(ctx, func(t *tx) error {
 		return t.exec(`INSERT INTO servers (domain, server, level, seen) VALUES (?, ?, ?, ?)
-			ON CONFLICT (domain, server) DO UPDATE SET level = excluded.level, seen = max(seen, excluded.seen) WHERE excluded.level >= level`,
+			ON CONFLICT (domain, server) DO UPDATE SET level = excluded.level, seen = excluded.seen`,
 			domain, server, level, truncate(at).UnixMilli())
 	})
 	if err != nil {
@@ -163,7 +163,7 @@ func (db *DB) sweepDomains(ctx context.Context) error {
 	var old bool
 	err := db.reading(ctx, func(q querier) error {
 		return q.queryRow("SELECT EXISTS (SELECT 1 FROM policies WHERE until <= ?) OR EXISTS (SELECT 1 FROM servers WHERE seen <= ?)",
-			now.UnixMilli(), now.Add(-forgetServers).UnixMilli()).Scan(&old)
+			now.UnixMilli(), now.Add(-ServersKept).UnixMilli()).Scan(&old)
 	})
 	if err == nil && old {
 		err = db.write(ctx, func(t *tx) error {
@@ -171,7 +171,7 @@ func (db *DB) sweepDomains(ctx context.Context) error {
 			if err := t.exec("DELETE FROM policies WHERE until <= ?", now.UnixMilli()); err != nil {
 				return err
 			}
-			return t.exec("DELETE FROM servers WHERE seen <= ?", now.Add(-forgetServers).UnixMilli())
+			return t.exec("DELETE FROM servers WHERE seen <= ?", now.Add(-ServersKept).UnixMilli())
 		})
 	}
 	if err != nil {

@@ -28,12 +28,13 @@ const module = "postern"
 // no rule allows is a fault; the standard library is free but for the "!<" rules.
 const depsRules = `
 	# The leaves.
-	NONE < internal/message;
+	NONE < internal/message, relay/mtasts;
 	internal/message < dsn, pgp;
 
 	# The domain, and the spokes around it. None imports another.
 	dsn < routing;
 	routing < smtpd, imapd, relay, store;
+	relay/mtasts < relay;
 
 	# Keys on file and on the web, for the gateway as a whole.
 	routing, pgp < keyring;

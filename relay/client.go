@@ -32,6 +32,10 @@ type Client struct {
 	TLS TLSMode
 	// TLSConfig is the base of every client configuration; nil is the default one.
 	TLSConfig *tls.Config
+	// Policies are what domains demand of the servers found by MX, besides TLS; nil: none.
+	Policies Policies
+	// Memory holds servers found by MX to what they were; nil: nothing is remembered.
+	Memory *Memory
 
 	// Resolver looks up names; nil is net.DefaultResolver.
 	Resolver Resolver
@@ -161,7 +165,11 @@ func (c *Client) deliver(ctx context.Context, w way, l *letter) {
 		if !e.goesOn(ctx) {
 			break
 		}
-		out = graver(out, e.call(ctx, h))
+		h, fault := c.hold(h, l)
+		if fault.Verdict == 0 {
+			fault = e.call(ctx, h)
+		}
+		out = graver(out, fault)
 	}
 	if out.Verdict == 0 {
 		out = calledOff(context.Cause(ctx))
@@ -207,7 +215,7 @@ func (e *errand) call(ctx context.Context, h hop) (trouble routing.Outcome) {
 		if opens {
 			trouble = graver(trouble, e.open(ctx, v, h))
 		} else {
-			trouble = graver(trouble, e.ride(ctx, v, conn))
+			trouble = graver(trouble, e.ride(ctx, v, h, conn))
 		}
 		// A connection that carries others may end at any time, for reasons that say nothing
 		// of the next one, and where the letter opened it, too: others may have come before
@@ -236,7 +244,8 @@ func (e *errand) open(ctx context.Context, v *visit, h hop) routing.Outcome {
 		}
 		answered = true
 		v.opened(conn)
-		trouble = graver(trouble, e.ride(ctx, v, conn))
+		e.client.report(ctx, h, conn)
+		trouble = graver(trouble, e.ride(ctx, v, h, conn))
 	}
 	if !answered && ctx.Err() == nil {
 		v.settled(trouble)
@@ -260,11 +269,12 @@ func (c *Client) introduce(ctx context.Context, s server) (*conn, routing.Outcom
 	return conn, routing.Outcome{}
 }
 
-// ride sends the letter over conn, which was taken for v.
-func (e *errand) ride(ctx context.Context, v *visit, conn *conn) (trouble routing.Outcome) {
+// ride sends the letter over conn, which was taken for v, to h.
+func (e *errand) ride(ctx context.Context, v *visit, h hop, conn *conn) (trouble routing.Outcome) {
 	defer v.alight(conn)
 	release := conn.bind(ctx)
 	defer release()
+	e.client.met(ctx, h, conn)
 	for !e.letter.settled(e.targets) {
 		if trouble, e.shared = conn.transaction(e.letter, e.letter.pending(e.targets)); trouble.Verdict != 0 {
 			return e.client.logged(ctx, trouble)

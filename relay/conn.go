@@ -33,7 +33,8 @@ type conn struct {
 	r          *bufio.Reader
 	w          *bufio.Writer
 	phase      string // of the hello
-	tlsVersion string
+	tlsVersion string // as Outcome.TLS has it
+	level      Level
 	ext        extensions
 
 	watch   *time.Timer // breaks the connection off when a phase takes too long

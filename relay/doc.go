@@ -4,7 +4,8 @@
 //
 // Client.Send finds the way (next.go: a fixed route, a smarthost, or the MX records
 // of each domain), tries one server after the other, and lets the first that
-// answers for the message decide. A conn (conn.go, session.go) is one connection:
+// answers for the message decide. What a server found by MX must show of itself before
+// that, its domain says, or what was seen of it before (assurance.go, memory.go). A conn (conn.go, session.go) is one connection:
 // it greets, changes to TLS and authenticates once, and then carries transactions
 // (exchange.go, commands.go, content.go), several at once where the server allows
 // it. Connections are shared by all who send to the same server, and kept between

@@ -105,7 +105,7 @@ func (c *conn) judge(phase string, err error) routing.Outcome {
 	case errors.As(err, &looped):
 		o.Verdict, o.Status, o.Text = routing.Refused, loop, looped.Error()
 	case errors.As(err, &certificate):
-		o.Status, o.Text = badCertificate, sanitise([]byte(certificate.Error()))
+		o.Status, o.Text = badCertificate, sanitise([]byte(err.Error()))
 		o.Verdict = ownFault(own)
 	case errors.As(err, &policy):
 		o.Status, o.Text = noSecurity, policy.fault

@@ -60,6 +60,8 @@ type hop struct {
 	smarthost *Smarthost // nil for any other
 	foreign   bool       // the recipient's domain named it, so that its address must be checked
 	implicit  bool       // it is the recipient's domain itself, which has no MX
+	bond      *bond      // what the servers of that domain are held to; nil where the configuration names the server
+	need      demand     // … and so this one
 }
 
 // server is a hop at one of its addresses.
@@ -105,12 +107,19 @@ func (c *Client) hops(ctx context.Context, w way, priority routing.Priority) ([]
 	if ctx.Err() == nil {
 		v.settled(out)
 	}
-	if out.Verdict == 0 && len(names) == 0 {
-		return []hop{{name: w.domain, port: port, tls: mode, foreign: true, implicit: true}}, out
+	if out.Verdict != 0 {
+		return nil, out
+	}
+	b, out := c.bond(ctx, w.domain)
+	if out.Verdict != 0 {
+		return nil, out
+	}
+	if len(names) == 0 {
+		return []hop{{name: w.domain, port: port, tls: mode, foreign: true, implicit: true, bond: b}}, out
 	}
 	var hops []hop
 	for _, name := range names {
-		hops = append(hops, hop{name: name, port: port, tls: mode, foreign: true})
+		hops = append(hops, hop{name: name, port: port, tls: mode, foreign: true, bond: b})
 	}
 	return hops, out
 }
@@ -181,7 +190,7 @@ func (c *Client) exchangers(ctx context.Context, domain string) ([]string, routi
 	}
 	var names []string
 	for _, mx := range records {
-		names = append(names, strings.TrimSuffix(mx.Host, "."))
+		names = append(names, strings.ToLower(strings.TrimSuffix(mx.Host, ".")))
 	}
 	return names, routing.Outcome{}
 }

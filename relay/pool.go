@@ -43,12 +43,13 @@ type key struct {
 	port      uint16
 	tls       TLSMode
 	foreign   bool
+	need      demand
 	smarthost *Smarthost // with its credentials
 	lookup    bool
 }
 
 func (h hop) key() key {
-	return key{name: h.name, port: h.port, tls: h.tls, foreign: h.foreign, smarthost: h.smarthost}
+	return key{name: h.name, port: h.port, tls: h.tls, foreign: h.foreign, need: h.need, smarthost: h.smarthost}
 }
 
 // berth is a connection's place in the pool.

@@ -398,11 +398,12 @@ func TestKeptApart(t *testing.T) {
 	one, two := &Smarthost{Host: "h", Username: "u", Password: "1"}, &Smarthost{Host: "h", Username: "u", Password: "2"}
 	keys := map[key]bool{}
 	for _, h := range []hop{{name: "h", port: 25}, {name: "h", port: 26}, {name: "h", port: 25, tls: TLSRequired}, {name: "h", port: 25, foreign: true},
-		{name: "h", port: 25, smarthost: one}, {name: "h", port: 25, smarthost: two}} {
+		{name: "h", port: 25, smarthost: one}, {name: "h", port: 25, smarthost: two},
+		{name: "h", port: 25, foreign: true, need: demand{Verified, byPolicy}}, {name: "h", port: 25, foreign: true, need: demand{Verified, byMemory}}} {
 		keys[h.key()] = true
 	}
-	if len(keys) != 6 {
-		t.Errorf("%d keys, want 6", len(keys))
+	if len(keys) != 8 {
+		t.Errorf("%d keys, want 8", len(keys))
 	}
 }
 

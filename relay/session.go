@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -118,11 +119,11 @@ func (c *conn) startTLS() error {
 		return nil
 	}
 	if !c.ext.startTLS {
-		if mode == TLSOpportunistic && (s == nil || s.Username == "") {
+		if mode == TLSOpportunistic && c.server.need.level == Clear && (s == nil || s.Username == "") {
 			return nil
 		}
 		c.phase = phaseTLS
-		return &policyError{"the server does not offer STARTTLS, which is required here"}
+		return &policyError{"the server does not offer STARTTLS, " + c.server.need.reason()}
 	}
 	rep, err := c.ask(phaseTLS, c.t.Hello, "STARTTLS")
 	if err != nil {
@@ -140,9 +141,9 @@ func (c *conn) startTLS() error {
 	return c.ehlo()
 }
 
-// handshake begins TLS. The certificate is checked but where TLS is only an
-// opportunity: a stranger's certificate is still better than none (RFC 7435), but a
-// password is given to nobody but the right server.
+// handshake begins TLS. Where it is only an opportunity, any certificate will do: a
+// stranger's is still better than none (RFC 7435). A password is given to nobody but the
+// right server, and a server found by MX may have to prove more.
 func (c *conn) handshake() error {
 	c.phase = phaseTLS
 	c.arm(c.t.Handshake)
@@ -153,16 +154,29 @@ func (c *conn) handshake() error {
 		config = new(tls.Config)
 	}
 	config.ServerName = c.server.name
-	s := c.server.smarthost
-	if c.server.tls == TLSOpportunistic && (s == nil || s.Username == "") {
+	s, need := c.server.smarthost, c.server.need
+	if c.server.tls == TLSOpportunistic && need.level < Verified && (s == nil || s.Username == "") {
 		config.InsecureSkipVerify = true
 	}
 	conn := tls.Client(c.raw, config)
 	// The watch and the context of the connection end a handshake too.
 	if err := conn.HandshakeContext(context.Background()); err != nil {
+		if _, bad := errors.AsType[*tls.CertificateVerificationError](err); bad && need.level == Verified {
+			err = fmt.Errorf("the server's certificate must be valid, %s: %w", need.reason(), err)
+		}
 		return err
 	}
-	c.tlsVersion = strings.ReplaceAll(tls.VersionName(conn.ConnectionState().Version), " ", "")
+	state := conn.ConnectionState()
+	c.tlsVersion, c.level = strings.ReplaceAll(tls.VersionName(state.Version), " ", ""), Encrypted
+	switch {
+	case !config.InsecureSkipVerify:
+		c.level = Verified
+		if need.by == byPolicy {
+			c.tlsVersion += ", verified by MTA-STS"
+		}
+	case c.server.bond != nil && proves(config, state):
+		c.level = Verified
+	}
 	c.use(conn)
 	return nil
 }

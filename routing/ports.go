@@ -149,8 +149,10 @@ type Parcel struct {
 	EnvID string
 	Ret   string
 	UTF8  bool // needs SMTPUTF8
-	Body  io.ReadSeeker
-	Size  int64
+	// Sealed says that nobody but its recipient can read the content.
+	Sealed bool
+	Body   io.ReadSeeker
+	Size   int64
 	// Priority lets a relay order its waiting; it is not sent.
 	Priority Priority
 }

@@ -259,7 +259,7 @@ func (r *Runner) send(ctx context.Context, job *Job) (Outcome, *Deposit) {
 	p := &Parcel{
 		To:    []Target{{Address: job.Delivery.Address, Notify: job.Recipient.Notify}},
 		EnvID: job.Message.EnvID, Ret: "HDRS", UTF8: job.Message.UTF8 || job.Delivery.Address.NeedsUTF8() || c.utf8,
-		Body: c.mail, Size: c.size, Priority: job.Message.Priority,
+		Sealed: c.sealed, Body: c.mail, Size: c.size, Priority: job.Message.Priority,
 	}
 	if !job.Message.Notice {
 		p.From = r.address(r.Tokens.Report(AttemptID{Delivery: job.Delivery.ID, N: job.Delivery.Attempts}))

@@ -1,0 +1,173 @@
+package relay
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+
+	"postern/relay/mtasts"
+	"postern/routing"
+)
+
+// Level is how well a connection to a server is protected. A higher one is better.
+type Level uint8
+
+// The levels. Their numbers are kept on disk.
+const (
+	Clear     Level = 0 // not at all
+	Encrypted Level = 1 // by TLS, but the server has not proved who it is
+	Verified  Level = 2 // by TLS, with a certificate for the server's name
+)
+
+// String returns the level as "postern domain" shows it.
+func (l Level) String() string {
+	switch l {
+	case Clear:
+		return "clear"
+	case Encrypted:
+		return "encrypted"
+	case Verified:
+		return "verified"
+	}
+	return fmt.Sprintf("level %d", uint8(l))
+}
+
+// Policies knows what domains have published of the servers that take their mail.
+type Policies interface {
+	// Policy returns the MTA-STS policy in force for a domain, given as A-labels; the
+	// zero Policy is none. It may look for it first, as long as ctx lasts.
+	Policy(ctx context.Context, domain string) mtasts.Policy
+}
+
+// authority is who demands something of a server.
+type authority uint8
+
+const (
+	byNobody authority = iota
+	byMemory           // what was seen of the domain's servers before
+	byPolicy           // the domain's MTA-STS policy
+)
+
+// demand is what a server found by MX must show before mail goes over a connection to it,
+// beyond what the configuration asks of every server. Connections are shared only by those
+// with the same demand.
+type demand struct {
+	level Level
+	by    authority
+}
+
+// reason says why the demand is made, for people.
+func (d demand) reason() string {
+	switch d.by {
+	case byMemory:
+		return `as it did before (if that has changed for good, see "postern domain --forget")`
+	case byPolicy:
+		return "as the domain's MTA-STS policy demands"
+	}
+	return "as is required here"
+}
+
+// bond is what a domain's servers are held to.
+type bond struct {
+	domain string // A-labels
+	policy mtasts.Policy
+	levels map[string]Level // at which its servers were met before, by name
+}
+
+// bond finds out what the servers of a domain are held to. Where that cannot be known, the
+// outcome says why.
+func (c *Client) bond(ctx context.Context, domain string) (*bond, routing.Outcome) {
+	b := &bond{domain: domain}
+	if c.TLS == TLSNone {
+		return b, routing.Outcome{}
+	}
+	if c.Policies != nil {
+		b.policy = c.Policies.Policy(ctx, domain)
+	}
+	if c.Memory != nil {
+		levels, err := c.Memory.levels(ctx, domain)
+		if err != nil {
+			return nil, internalFault(fmt.Errorf("recall the servers of a domain: %w", err))
+		}
+		b.levels = levels
+	}
+	return b, routing.Outcome{}
+}
+
+// expected is the level that a server is expected to have: its own where it was met before.
+// One that is new must not be worse than all that are known, or whoever can forge an MX
+// record would only need another name.
+func (b *bond) expected(server string) Level {
+	if l, ok := b.levels[server]; ok {
+		return l
+	}
+	if len(b.levels) == 0 {
+		return Clear
+	}
+	least := Verified
+	for _, l := range b.levels {
+		least = min(least, l)
+	}
+	return least
+}
+
+// hold returns h with what it must show before l goes there. Where it may not be used at
+// all, the outcome says why. What is sealed does not depend on TLS for its content, and is
+// held to what the domain itself demands alone.
+func (c *Client) hold(h hop, l *letter) (hop, routing.Outcome) {
+	b := h.bond
+	if b == nil {
+		return h, routing.Outcome{}
+	}
+	if b.policy.Mode == mtasts.Enforce {
+		// RFC 8461 section 5: such a host must not be used.
+		if !b.policy.Matches(h.name) {
+			return h, local(routing.Deferred, noSecurity, fmt.Sprintf("%s is not among the servers that the MTA-STS policy of %s names", h.name, b.domain))
+		}
+		h.need = demand{Verified, byPolicy}
+	}
+	if least := b.expected(h.name); !l.Sealed && least > h.need.level {
+		h.need = demand{least, byMemory}
+	}
+	return h, routing.Outcome{}
+}
+
+// met notes how a server was met that mail for the domain of h goes to.
+func (c *Client) met(ctx context.Context, h hop, conn *conn) {
+	if h.bond == nil || c.Memory == nil || conn.level == Clear {
+		return
+	}
+	if err := c.Memory.met(ctx, h.bond.domain, h.name, conn.level); err != nil && c.Log != nil {
+		c.Log.LogAttrs(ctx, slog.LevelWarn, "how a server was met is not remembered", slog.String("error", err.Error()))
+	}
+}
+
+// report logs where a policy that a domain is only testing would have kept mail from a
+// server (RFC 8461 section 5: it is delivered all the same).
+func (c *Client) report(ctx context.Context, h hop, conn *conn) {
+	if c.Log == nil || h.bond == nil || h.bond.policy.Mode != mtasts.Testing {
+		return
+	}
+	if matches := h.bond.policy.Matches(h.name); !matches || conn.level < Verified {
+		c.Log.LogAttrs(ctx, slog.LevelInfo, "server does not meet the MTA-STS policy that its domain is testing",
+			slog.String("domain", h.bond.domain), slog.String("remote", conn.remote), slog.Bool("named", matches), slog.String("level", conn.level.String()))
+	}
+}
+
+// proves reports whether a server that was let in with any certificate has one for its name.
+func proves(config *tls.Config, state tls.ConnectionState) bool {
+	if len(state.PeerCertificates) == 0 {
+		return false
+	}
+	options := x509.VerifyOptions{DNSName: config.ServerName, Roots: config.RootCAs, Intermediates: x509.NewCertPool()}
+	if config.Time != nil {
+		options.CurrentTime = config.Time()
+	}
+	for _, cert := range state.PeerCertificates[1:] {
+		options.Intermediates.AddCert(cert)
+	}
+	_, err := state.PeerCertificates[0].Verify(options)
+	return err == nil
+}

@@ -19,8 +19,9 @@ type DomainPolicy struct {
 	ID     string // of the DNS record that told of it
 	Mode   string
 	Text   string // as it was fetched
-	// Fetched is when, and Until is when it ends to hold.
-	Fetched, Until time.Time
+	// Fetched is when, and Until is when it ends to hold; Used is when it was last asked for,
+	// and Due when it is to be fetched again.
+	Fetched, Until, Used, Due time.Time
 }
 
 // SeenServer is what is remembered of a server to which mail for a domain was sent.
@@ -36,9 +37,10 @@ const ServersKept = 180 * 24 * time.Hour
 // KeepPolicy keeps the policy of a domain, in the place of the one it had.
 func (db *DB) KeepPolicy(ctx context.Context, p DomainPolicy) error {
 	err := db.write(ctx, func(t *tx) error {
-		return t.exec(`INSERT INTO policies (domain, id, mode, policy, fetched, until) VALUES (?, ?, ?, ?, ?, ?)
-			ON CONFLICT (domain) DO UPDATE SET id = excluded.id, mode = excluded.mode, policy = excluded.policy, fetched = excluded.fetched, until = excluded.until`,
-			p.Domain, p.ID, p.Mode, p.Text, truncate(p.Fetched).UnixMilli(), truncate(p.Until).UnixMilli())
+		return t.exec(`INSERT INTO policies (domain, id, mode, policy, fetched, until, used, due) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (domain) DO UPDATE SET id = excluded.id, mode = excluded.mode, policy = excluded.policy, fetched = excluded.fetched,
+				until = excluded.until, used = excluded.used, due = excluded.due`,
+			p.Domain, p.ID, p.Mode, p.Text, truncate(p.Fetched).UnixMilli(), truncate(p.Until).UnixMilli(), truncate(p.Used).UnixMilli(), truncate(p.Due).UnixMilli())
 	})
 	if err != nil {
 		return fmt.Errorf("keep policy of %s: %w", p.Domain, err)
@@ -46,12 +48,30 @@ func (db *DB) KeepPolicy(ctx context.Context, p DomainPolicy) error {
 	return nil
 }
 
+// TouchPolicy notes p.Used and p.Due, unless there is another policy by now, or none.
+func (db *DB) TouchPolicy(ctx context.Context, p DomainPolicy) error {
+	err := db.write(ctx, func(t *tx) error {
+		return t.exec("UPDATE policies SET used = ?, due = ? WHERE domain = ? AND fetched = ?",
+			truncate(p.Used).UnixMilli(), truncate(p.Due).UnixMilli(), p.Domain, truncate(p.Fetched).UnixMilli())
+	})
+	if err != nil {
+		return fmt.Errorf("note use of policy of %s: %w", p.Domain, err)
+	}
+	return nil
+}
+
+const policyColumns = "domain, id, mode, policy, fetched, until, used, due"
+
+func scanPolicy(row scanner) (p DomainPolicy, err error) {
+	err = row.Scan(&p.Domain, &p.ID, &p.Mode, &p.Text, timeOf{&p.Fetched}, timeOf{&p.Until}, timeOf{&p.Used}, timeOf{&p.Due})
+	return p, err
+}
+
 // Policy returns the policy of a domain, even one that holds no more: routing.ErrNotFound
 // where none is kept.
 func (db *DB) Policy(ctx context.Context, domain string) (p DomainPolicy, err error) {
-	err = db.reading(ctx, func(q querier) error {
-		err := q.queryRow("SELECT domain, id, mode, policy, fetched, until FROM policies WHERE domain = ?", domain).
-			Scan(&p.Domain, &p.ID, &p.Mode, &p.Text, timeOf{&p.Fetched}, timeOf{&p.Until})
+	err = db.reading(ctx, func(q querier) (err error) {
+		p, err = scanPolicy(q.queryRow("SELECT "+policyColumns+" FROM policies WHERE domain = ?", domain))
 		if errors.Is(err, sql.ErrNoRows) {
 			return routing.ErrNotFound
 		}
@@ -63,13 +83,18 @@ func (db *DB) Policy(ctx context.Context, domain string) (p DomainPolicy, err er
 	return p, nil
 }
 
-// DropPolicy removes the policy of a domain; that there is none is no error.
-func (db *DB) DropPolicy(ctx context.Context, domain string) error {
-	err := db.write(ctx, func(t *tx) error { return t.exec("DELETE FROM policies WHERE domain = ?", domain) })
+// DuePolicies returns up to max policies that are to be fetched again now, the longest due
+// first.
+func (db *DB) DuePolicies(ctx context.Context, max int) (all []DomainPolicy, err error) {
+	err = db.reading(ctx, func(q querier) error {
+		rows, err := q.query("SELECT "+policyColumns+" FROM policies WHERE due <= ? ORDER BY due LIMIT ?", truncate(db.now()).UnixMilli(), max)
+		all, err = collect(rows, err, scanPolicy)
+		return err
+	})
 	if err != nil {
-		return fmt.Errorf("drop policy of %s: %w", domain, err)
+		return nil, fmt.Errorf("look for policies to be fetched again: %w", err)
 	}
-	return nil
+	return all, nil
 }
 
 // PolicyModes counts the policies that hold, by mode.

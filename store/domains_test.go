@@ -15,7 +15,7 @@ func TestPolicies(t *testing.T) {
 	onEach(t, func(t *testing.T, r *rig) {
 		ctx := t.Context()
 		policy := func(domain, id, mode string) DomainPolicy {
-			return DomainPolicy{Domain: domain, ID: id, Mode: mode, Text: "version: STSv1\nmode: " + mode + "\n", Fetched: epoch, Until: epoch.Add(time.Hour)}
+			return DomainPolicy{Domain: domain, ID: id, Mode: mode, Text: "version: STSv1\nmode: " + mode + "\n", Fetched: epoch, Until: epoch.Add(time.Hour), Used: epoch, Due: epoch.Add(time.Minute)}
 		}
 		for _, p := range []DomainPolicy{policy("b.example", "1", "testing"), policy("a.example", "1", "enforce"), policy("b.example", "", "enforce"),
 			policy("c.example", "1", "testing"), policy("c' OR ''='.example", "1", "enforce")} {
@@ -35,17 +35,60 @@ func TestPolicies(t *testing.T) {
 		if modes, err := r.PolicyModes(ctx); err != nil || !maps.Equal(modes, map[string]int{"enforce": 3, "testing": 1}) {
 			t.Errorf("modes %v, %v", modes, err)
 		}
-		for range 2 {
-			if err := r.DropPolicy(ctx, "a.example"); err != nil {
-				t.Error(err)
-			}
-		}
-		if p, err := r.Policy(ctx, "a.example"); !errors.Is(err, routing.ErrNotFound) {
-			t.Errorf("got %+v, %v", p, err)
-		}
 		r.clock.add(time.Hour)
 		if modes, err := r.PolicyModes(ctx); err != nil || len(modes) != 0 {
 			t.Errorf("modes %v, %v", modes, err)
+		}
+	})
+}
+
+// A policy is due when it was said, and touched only for as long as it is the same.
+func TestDuePolicies(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		ctx := t.Context()
+		keep := func(domain string, due time.Duration) DomainPolicy {
+			p := DomainPolicy{Domain: domain, Mode: "enforce", Fetched: epoch, Until: epoch.Add(time.Hour), Used: epoch, Due: epoch.Add(due)}
+			if err := r.KeepPolicy(ctx, p); err != nil {
+				t.Fatal(err)
+			}
+			return p
+		}
+		due := func(max int, want ...string) {
+			t.Helper()
+			all, err := r.DuePolicies(ctx, max)
+			var got []string
+			for _, p := range all {
+				got = append(got, p.Domain)
+			}
+			if err != nil || !slices.Equal(got, want) {
+				t.Errorf("due are %q, %v; want %q", got, err, want)
+			}
+		}
+		keep("a.example", 3*time.Minute)
+		b := keep("b.example", 2*time.Minute)
+		keep("c.example", 4*time.Minute)
+		due(10)
+		r.clock.add(3 * time.Minute)
+		due(10, "b.example", "a.example")
+		due(1, "b.example")
+		b.Used, b.Due = epoch.Add(3*time.Minute), epoch.Add(4*time.Minute)
+		if err := r.TouchPolicy(ctx, b); err != nil {
+			t.Fatal(err)
+		}
+		due(10, "a.example")
+		if got, err := r.Policy(ctx, "b.example"); err != nil || got != b {
+			t.Errorf("got %+v, %v; want %+v", got, err, b)
+		}
+		other := b
+		other.Fetched, other.Due = epoch.Add(-time.Second), epoch
+		gone := other
+		gone.Domain = "d.example"
+		if err := errors.Join(r.TouchPolicy(ctx, other), r.TouchPolicy(ctx, gone)); err != nil {
+			t.Fatal(err)
+		}
+		due(10, "a.example")
+		if _, err := r.Policy(ctx, "d.example"); !errors.Is(err, routing.ErrNotFound) {
+			t.Errorf("what was touched is there: %v", err)
 		}
 	})
 }

@@ -262,10 +262,12 @@ CREATE TABLE policies (
   mode    TEXT    NOT NULL CHECK (mode <> ''),
   policy  TEXT    NOT NULL,                    -- as it was fetched
   fetched INTEGER NOT NULL,
-  until   INTEGER NOT NULL                     -- it holds before this
+  until   INTEGER NOT NULL,                    -- it holds before this
+  used    INTEGER NOT NULL,                    -- when mail went there, to the day
+  due     INTEGER NOT NULL                     -- when it is to be fetched again
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX policies_mode ON policies (mode);
+CREATE INDEX policies_due ON policies (due);
 
 CREATE INDEX policies_until ON policies (until);
 

@@ -76,13 +76,13 @@ type bond struct {
 	levels map[string]Level // at which its servers were met before, by name
 }
 
-// bond finds out what the servers of a domain are held to. Where that cannot be known, the
-// outcome says why.
+// bond finds out what the servers of a domain are held to: nil is nothing. Where that cannot
+// be known, the outcome says why.
 func (c *Client) bond(ctx context.Context, domain string) (*bond, routing.Outcome) {
-	b := &bond{domain: domain}
 	if c.TLS == TLSNone {
-		return b, routing.Outcome{}
+		return nil, routing.Outcome{}
 	}
+	b := &bond{domain: domain}
 	if c.Policies != nil {
 		b.policy = c.Policies.Policy(ctx, domain)
 	}
@@ -136,7 +136,7 @@ func (c *Client) hold(h hop, l *letter) (hop, routing.Outcome) {
 
 // met notes how a server was met that mail for the domain of h goes to.
 func (c *Client) met(ctx context.Context, h hop, conn *conn) {
-	if h.bond == nil || c.Memory == nil || conn.level == Clear {
+	if h.bond == nil || c.Memory == nil {
 		return
 	}
 	if err := c.Memory.met(ctx, h.bond.domain, h.name, conn.level); err != nil && c.Log != nil {

@@ -286,6 +286,8 @@ func TestMemory(t *testing.T) {
 	expect("x.test", "a", Clear)
 	met("a", Encrypted, 1)
 	met("a", Encrypted, 0)
+	met("b", Clear, 1)
+	expect("x.test", "new", Clear)
 	met("b", Verified, 1)
 	expect("x.test", "a", Encrypted)
 	expect("x.test", "b", Verified)
@@ -327,6 +329,17 @@ func TestMemoryFails(t *testing.T) {
 	kept.err = errors.New("disk on fire") // what was recalled a moment ago still counts
 	if o := s.Send(t.Context(), parcel("s@gw.test", "x\r\n", "a@x.test"))[0]; o.Verdict != routing.Sent {
 		t.Errorf("%s (%s)", summary(o), o.Text)
+	}
+}
+
+// TestT23None: where the configuration wants no TLS, nothing is asked of anyone, and nothing
+// remembered.
+func TestT23None(t *testing.T) {
+	s, kept := newSecured(t, [2]string{"mx.test", "good"}), new(sightings)
+	s.TLS, s.Policies = TLSNone, policies{"x.test": {Mode: mtasts.Enforce, MX: []string{"mx.other.test"}}}
+	s.Memory = &Memory{Now: time.Now, Keep: time.Hour, Sightings: kept}
+	if o := s.Send(t.Context(), parcel("s@gw.test", "x\r\n", "a@x.test"))[0]; o.Verdict != routing.Sent || o.TLS != "" || kept.saved != 0 {
+		t.Errorf("%s (%s), %d sightings kept", summary(o), o.Text, kept.saved)
 	}
 }
 

@@ -88,6 +88,7 @@ type TLS struct {
 type Relay struct {
 	Workers       int               `toml:"workers"`
 	TLS           string            `toml:"tls"` // of servers found by MX, and of routes
+	RememberTLS   bool              `toml:"remember_tls"`
 	AllowPrivate  bool              `toml:"allow_private"`
 	AllowNetworks []Prefix          `toml:"allow_networks"`
 	Routes        map[string]string `toml:"routes"` // domain → "host:port"
@@ -212,7 +213,7 @@ func defaultConfig() *Config {
 			{Kind: KindMetrics, Address: "127.0.0.1:9090"},
 		},
 		TLS:      TLS{Cert: "tls/cert.pem", Key: "tls/key.pem"},
-		Relay:    Relay{Workers: 64, TLS: string(relay.TLSOpportunistic), AllowNetworks: []Prefix{}, Routes: map[string]string{}, Smarthosts: []Smarthost{}},
+		Relay:    Relay{Workers: 64, TLS: string(relay.TLSOpportunistic), RememberTLS: true, AllowNetworks: []Prefix{}, Routes: map[string]string{}, Smarthosts: []Smarthost{}},
 		Levels:   defaultLevels(),
 		Policies: map[string]Policy{},
 		Rules:    []Rule{},

@@ -323,6 +323,9 @@ func (g *gateway) relay() (*relay.Client, error) {
 		Rand: rand.Reader, Log: g.log,
 		// So that one slow server leaves workers for the mail to others.
 		Concurrency: max(1, c.Workers*3/4)}
+	if c.RememberTLS {
+		client.Memory = &relay.Memory{Sightings: sightings{g.db}, Now: g.clock.now, Keep: store.ServersKept}
+	}
 	for domain, to := range c.Routes {
 		client.Routes[asciiDomain(domain)] = to
 	}

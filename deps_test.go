@@ -28,13 +28,13 @@ const module = "postern"
 // no rule allows is a fault; the standard library is free but for the "!<" rules.
 const depsRules = `
 	# The leaves.
-	NONE < internal/message, relay/mtasts;
+	NONE < internal/message, relay/mtasts, relay/dane;
 	internal/message < dsn, pgp;
 
 	# The domain, and the spokes around it. None imports another.
 	dsn < routing;
 	routing < smtpd, imapd, relay, store;
-	relay/mtasts < relay;
+	relay/mtasts, relay/dane < relay;
 
 	# Keys on file and on the web, for the gateway as a whole.
 	routing, pgp < keyring;
@@ -52,6 +52,7 @@ const depsRules = `
 	github.com/emersion/go-message < internal/message, imapd;
 	github.com/ProtonMail/go-crypto < pgp, internal/mailtest;
 	github.com/mattn/go-sqlite3, github.com/pressly/goose/v3 < store;
+	github.com/miekg/dns < relay/dane, internal/mailtest;
 	golang.org/x/crypto < pgp, routing, store, cmd/postern;
 	golang.org/x/net < routing, relay;
 	golang.org/x/sync < routing, smtpd, imapd, relay, store, keyring, internal/mailtest;

@@ -28,8 +28,9 @@ const module = "postern"
 // no rule allows is a fault; the standard library is free but for the "!<" rules.
 const depsRules = `
 	# The leaves.
-	NONE < internal/message, relay/mtasts, relay/dane;
+	NONE < internal/message, internal/web, relay/dane;
 	internal/message < dsn, pgp;
+	internal/web < relay/mtasts;
 
 	# The domain, and the spokes around it. None imports another.
 	dsn < routing;
@@ -37,13 +38,13 @@ const depsRules = `
 	relay/mtasts, relay/dane < relay;
 
 	# Keys on file and on the web, for the gateway as a whole.
-	routing, pgp < keyring;
+	routing, pgp, internal/web < keyring;
 
 	# For tests, and the world behind "postern local".
 	dsn, pgp < internal/mailtest;
 
 	# The binary knows everyone, nobody knows it.
-	smtpd, imapd, relay, store, keyring, internal/mailtest < cmd/postern;
+	smtpd, imapd, relay, store, keyring, internal/web, internal/mailtest < cmd/postern;
 
 	# Other people's code stays in the room it was taken for: docs/dependencies.md.
 	github.com/emersion/go-sasl < github.com/emersion/go-smtp, github.com/emersion/go-imap/v2;

@@ -8,12 +8,12 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"postern/internal/web"
 	"postern/pgp"
 )
 
@@ -26,7 +26,7 @@ func serve(t *testing.T, h http.HandlerFunc) (string, *Web) {
 	t.Cleanup(server.Close)
 	roots := x509.NewCertPool()
 	roots.AddCert(server.Certificate())
-	return server.URL, &Web{AllowPrivate: true, TLS: &tls.Config{RootCAs: roots}, Timeout: 2 * time.Second, MaxSize: 1000}
+	return server.URL, &Web{web.Client{AllowPrivate: true, TLS: &tls.Config{RootCAs: roots}, Timeout: 2 * time.Second, MaxSize: 1000}}
 }
 
 func TestFetch(t *testing.T) {
@@ -77,11 +77,11 @@ func TestFetch(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			base, web := serve(t, test.handler)
+			base, w := serve(t, test.handler)
 			if strings.HasPrefix(test.name, "slow") {
-				web.Timeout = 100 * time.Millisecond
+				w.Timeout = 100 * time.Millisecond
 			}
-			body, err := web.Fetch(t.Context(), base+"/here?l=CANARY")
+			body, err := w.Fetch(t.Context(), base+"/here?l=CANARY")
 			if string(body) != test.body || (err == nil) != (test.err == "") {
 				t.Fatalf("%q, %v", body, err)
 			}
@@ -97,14 +97,14 @@ func TestFetchRefuses(t *testing.T) {
 	asked := func(http.ResponseWriter, *http.Request) { t.Error("it was asked") }
 	base, trusting := serve(t, asked)
 	t.Run("private address", func(t *testing.T) {
-		web := &Web{TLS: trusting.TLS}
-		if _, err := web.Fetch(t.Context(), base); !errors.Is(err, pgp.ErrNoFile) || !strings.Contains(err.Error(), "not a public one") {
+		w := &Web{web.Client{TLS: trusting.TLS}}
+		if _, err := w.Fetch(t.Context(), base); !errors.Is(err, pgp.ErrNoFile) || !strings.Contains(err.Error(), "not a public one") {
 			t.Error(err)
 		}
 	})
 	t.Run("unknown certificate", func(t *testing.T) {
-		web := &Web{AllowPrivate: true}
-		if _, err := web.Fetch(t.Context(), base); !errors.Is(err, pgp.ErrNoFile) {
+		w := &Web{web.Client{AllowPrivate: true}}
+		if _, err := w.Fetch(t.Context(), base); !errors.Is(err, pgp.ErrNoFile) {
 			t.Error(err)
 		}
 	})
@@ -133,19 +133,4 @@ func TestFetchRefuses(t *testing.T) {
 			t.Error(err)
 		}
 	})
-}
-
-func TestPublic(t *testing.T) {
-	for _, a := range []string{"127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1",
-		"255.255.255.255", "192.0.2.1", "198.18.0.1", "::1", "::", "fe80::1", "fc00::1", "ff02::1", "2001:db8::1", "::ffff:127.0.0.1",
-		"::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "fe80::1%eth0"} {
-		if public(netip.MustParseAddr(a)) {
-			t.Errorf("%s is taken for public", a)
-		}
-	}
-	for _, a := range []string{"9.9.9.9", "2620:fe::fe", "::ffff:9.9.9.9"} {
-		if !public(netip.MustParseAddr(a)) {
-			t.Errorf("%s is not taken for public", a)
-		}
-	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"postern/internal/web"
 	"postern/keyring"
 	"postern/pgp"
 	"postern/routing"
@@ -29,7 +30,7 @@ func (c *Config) finder(db *store.DB, sealer *pgp.Sealer, now func() time.Time, 
 
 // discovery looks for keys on the web.
 func (c *Config) discovery() *pgp.Discovery {
-	return &pgp.Discovery{Fetch: &keyring.Web{AllowPrivate: c.Keys.AllowPrivate}, KeyServer: c.Keys.Server, Same: sameAddress, Now: time.Now}
+	return &pgp.Discovery{Fetch: &keyring.Web{Client: web.Client{AllowPrivate: c.Keys.AllowPrivate}}, KeyServer: c.Keys.Server, Same: sameAddress, Now: time.Now}
 }
 
 // sameAddress reports whether two addresses are the same mailbox.

@@ -83,11 +83,11 @@ func (db *DB) Policy(ctx context.Context, domain string) (p DomainPolicy, err er
 	return p, nil
 }
 
-// DuePolicies returns up to max policies that are to be fetched again now, the longest due
-// first.
+// DuePolicies returns up to max policies that hold, and are to be fetched again now, the
+// longest due first.
 func (db *DB) DuePolicies(ctx context.Context, max int) (all []DomainPolicy, err error) {
 	err = db.reading(ctx, func(q querier) error {
-		rows, err := q.query("SELECT "+policyColumns+" FROM policies WHERE due <= ? ORDER BY due LIMIT ?", truncate(db.now()).UnixMilli(), max)
+		rows, err := q.query("SELECT "+policyColumns+" FROM policies WHERE due <= ?1 AND until > ?1 ORDER BY due LIMIT ?2", truncate(db.now()).UnixMilli(), max)
 		all, err = collect(rows, err, scanPolicy)
 		return err
 	})

@@ -59,6 +59,9 @@ var ErrNoHost = errors.New("there is no such host")
 // will not if it is asked again soon.
 type FinalError struct{ cause error }
 
+// Final makes an answer of that kind of why it is.
+func Final(cause error) *FinalError { return &FinalError{cause} }
+
 func (e *FinalError) Error() string { return e.cause.Error() }
 
 // Unwrap returns why.
@@ -110,7 +113,7 @@ func (c *Client) get(request *http.Request) (Answer, error) {
 		return Answer{}, err
 	}
 	if int64(len(answer.Body)) > limit {
-		return Answer{}, &FinalError{fmt.Errorf("its answer is larger than %d KiB", limit>>10)}
+		return Answer{}, Final(fmt.Errorf("its answer is larger than %d KiB", limit>>10))
 	}
 	return answer, nil
 }
@@ -121,9 +124,9 @@ func (c *Client) checkRedirect(next *http.Request, before []*http.Request) error
 	case c.Redirects == 0:
 		return http.ErrUseLastResponse
 	case next.URL.Scheme != "https" || next.URL.Host != before[0].URL.Host:
-		return &FinalError{errors.New("it redirects elsewhere")}
+		return Final(errors.New("it redirects elsewhere"))
 	case len(before) > c.Redirects:
-		return &FinalError{errors.New("it redirects without end")}
+		return Final(errors.New("it redirects without end"))
 	}
 	next.Header.Del("Referer")
 	return nil
@@ -165,7 +168,7 @@ func explain(err error) error {
 	_, noTLS := errors.AsType[tls.RecordHeaderError](err)
 	_, alert := errors.AsType[tls.AlertError](err)
 	if badCertificate || noTLS || alert || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, errPrivate) {
-		return &FinalError{err}
+		return Final(err)
 	}
 	return err
 }

@@ -29,6 +29,7 @@ type fake struct {
 	broken   error // what every port fails with
 	watchers map[*fakeWatch]struct{}
 	told     [][]routing.Item // by News, for the next
+	unsure   error            // of Holds
 }
 
 type fakeAccount struct {
@@ -52,7 +53,8 @@ type fakeMsg struct {
 }
 
 type fakeWatch struct {
-	account string
+	account string // of Watch
+	logins  bool   // of WatchLogins
 	changed chan struct{}
 }
 
@@ -179,18 +181,55 @@ func (f *fake) show(account string, e routing.Entry) uint32 {
 }
 
 // Authenticate implements Authenticator.
-func (f *fake) Authenticate(_ context.Context, name, password string, _ netip.Addr) (routing.Account, error) {
+func (f *fake) Authenticate(_ context.Context, name, password string, _ netip.Addr) (routing.Login, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.logins++
 	if f.broken != nil {
-		return routing.Account{}, f.broken
+		return routing.Login{}, f.broken
 	}
 	a := f.accounts[name]
 	if a == nil || a.password != password {
+		return routing.Login{}, routing.ErrAuth
+	}
+	return routing.Login{Account: routing.Account{Name: name}}, nil
+}
+
+// Holds implements Authenticator. An account whose password is "" is disabled.
+func (f *fake) Holds(_ context.Context, in routing.Login) (routing.Account, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if a := f.accounts[in.Account.Name]; a == nil || a.password == "" {
 		return routing.Account{}, routing.ErrAuth
 	}
-	return routing.Account{Name: name}, nil
+	return in.Account, f.unsure
+}
+
+// revoke disables an account.
+func (f *fake) revoke(account string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.accounts[account].password = ""
+	f.announceLogins()
+}
+
+// doubt has Holds say err from now on.
+func (f *fake) doubt(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.unsure = err
+}
+
+// announceLogins signals WatchLogins, with mu held.
+func (f *fake) announceLogins() {
+	for w := range f.watchers {
+		if w.logins {
+			select {
+			case w.changed <- struct{}{}:
+			default:
+			}
+		}
+	}
 }
 
 // Mailboxes implements Mailboxes.
@@ -646,9 +685,17 @@ func (f *fake) advance(account string, a *fakeAccount, entry *routing.Entry, e r
 
 // Watch implements Watcher.
 func (f *fake) Watch(account string) (<-chan struct{}, func()) {
+	return f.watch(&fakeWatch{account: account, changed: make(chan struct{}, 1)})
+}
+
+// WatchLogins implements Watcher.
+func (f *fake) WatchLogins() (<-chan struct{}, func()) {
+	return f.watch(&fakeWatch{logins: true, changed: make(chan struct{}, 1)})
+}
+
+func (f *fake) watch(w *fakeWatch) (<-chan struct{}, func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	w := &fakeWatch{account: account, changed: make(chan struct{}, 1)}
 	f.watchers[w] = struct{}{}
 	return w.changed, func() {
 		f.mu.Lock()

@@ -190,6 +190,9 @@ func (s *session) Fetch(w *imapserver.FetchWriter, set imap.NumSet, options *ima
 		len(options.BodySection)+len(options.BinarySection)+len(options.BinarySectionSize) > 0
 	var names []imap.Flag
 	for _, i := range lines {
+		if err := s.reads.Err(); err != nil {
+			return s.fail("fetch", err)
+		}
 		r := response{line: &sel.snapshot.lines[i], flags: options.Flags || seen[i]}
 		if content || options.RFC822Size && r.line.size == 0 {
 			if r.message, err = pass.open(i); err != nil {

@@ -114,5 +114,5 @@ func (f *fake) failedEntry(id routing.DeliveryID, to string) routing.Entry {
 	return f.newEntry(id, to).event(0, accepted).try(time.Second, nobody).sender()
 }
 
-// account1 is an account for what asks for one.
-var account1 = routing.Account{Name: "alice"}
+// account1 is a login for what asks for one.
+var account1 = routing.Login{Account: routing.Account{Name: "alice"}}

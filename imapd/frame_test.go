@@ -3,6 +3,7 @@ package imapd
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -31,7 +32,7 @@ func (s *scripted) SetWriteDeadline(time.Time) error { return nil }
 // element for each Read.
 func handed(data []byte, limit int64) []string {
 	conn := &scripted{Reader: bytes.NewReader(data)}
-	g := newGuard(newWire(conn, time.Now), Limits{Message: limit, Idle: time.Hour, Stall: time.Hour}, account1, login{})
+	g := newGuard(context.Background(), newWire(conn, time.Now), Limits{Message: limit, Idle: time.Hour, Stall: time.Hour}, account1, login{})
 	g.greeted = true
 	var got []string
 	buf := make([]byte, 1<<20)

@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -26,9 +27,13 @@ import (
 // those the library sets are meant for a connection read octet by octet.
 type guard struct {
 	*wire
-	framer  framer
-	limits  Limits
-	account routing.Account
+	framer framer
+	limits Limits
+	who    routing.Login
+	ctx    context.Context // ends with the connection
+	cancel context.CancelFunc
+	reads  context.Context // what is only shown to the client ends with it, too
+	shut   context.CancelFunc
 
 	// The state of Read.
 	pending   []byte
@@ -61,8 +66,10 @@ type login struct{ tag, text string }
 // faultLimit is how many commands in a row may be nonsense.
 const faultLimit = 20
 
-func newGuard(w *wire, limits Limits, account routing.Account, l login) *guard {
-	g := &guard{wire: w, limits: limits, account: account, login: l, finished: make(chan struct{})}
+func newGuard(base context.Context, w *wire, limits Limits, who routing.Login, l login) *guard {
+	g := &guard{wire: w, limits: limits, who: who, login: l, finished: make(chan struct{})}
+	g.ctx, g.cancel = context.WithCancel(base)
+	g.reads, g.shut = context.WithCancel(g.ctx)
 	g.framer = framer{r: w.br, limit: maxCommand, appendLimit: limits.Message, prompt: func() error {
 		w.printf("+ Ready for literal data")
 		return nil
@@ -269,8 +276,6 @@ func depart(w *wire, err error) {
 			w.printf("%s BAD %s", l.tag, sentence(l.text))
 		}
 		w.bye(sentence(l.text))
-	case errors.Is(err, errStopping):
-		w.bye("Postern is stopping, come back later")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		w.bye("Nothing was heard from you for too long")
 	default:

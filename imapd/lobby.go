@@ -74,7 +74,7 @@ func (l *lobby) caps() string {
 // admit speaks until somebody has logged in, and returns who, and the command that
 // is still to be answered. Otherwise the connection is closed. errStartTLS asks the
 // caller to do the handshake and to attach the result.
-func (l *lobby) admit(ctx context.Context) (routing.Account, login, error) {
+func (l *lobby) admit(ctx context.Context) (routing.Login, login, error) {
 	for {
 		fr, err := l.framer.next()
 		if errors.Is(err, errClear) {
@@ -82,14 +82,14 @@ func (l *lobby) admit(ctx context.Context) (routing.Account, login, error) {
 			continue
 		}
 		if err != nil {
-			return routing.Account{}, login{}, l.leave(err)
+			return routing.Login{}, login{}, l.leave(err)
 		}
 		if fr.fault != "" {
-			return routing.Account{}, login{}, l.leave(&lost{tag: fr.tag, text: fr.fault})
+			return routing.Login{}, login{}, l.leave(&lost{tag: fr.tag, text: fr.fault})
 		}
-		account, in, err := l.serve(ctx, fr)
+		who, in, err := l.serve(ctx, fr)
 		if err != nil || in.tag != "" {
-			return account, in, err
+			return who, in, err
 		}
 	}
 }
@@ -108,14 +108,14 @@ func (l *lobby) refuseClear(tag string) {
 var errStartTLS = errors.New("STARTTLS")
 
 // serve carries out one command. A login with a tag means that it let the client in.
-func (l *lobby) serve(ctx context.Context, fr frame) (account routing.Account, in login, err error) {
+func (l *lobby) serve(ctx context.Context, fr frame) (who routing.Login, in login, err error) {
 	args := fr.line[len(fr.tag)+1+len(fr.name):]
 	bare := len(bytes.TrimSpace(args)) == 0
 	switch fr.name {
 	case "CAPABILITY", "NOOP", "LOGOUT", "STARTTLS":
 		if !bare {
 			l.printf("%s BAD %s takes no arguments", fr.tag, fr.name)
-			return account, in, nil
+			return who, in, nil
 		}
 	}
 	switch fr.name {
@@ -130,13 +130,13 @@ func (l *lobby) serve(ctx context.Context, fr frame) (account routing.Account, i
 		l.printf("* BYE Logging out")
 		l.printf("%s OK LOGOUT completed", fr.tag)
 		_ = l.close()
-		return account, in, errBroken
+		return who, in, errBroken
 	case "STARTTLS":
-		return account, in, l.startTLS(fr.tag)
+		return who, in, l.startTLS(fr.tag)
 	case "LOGIN", "AUTHENTICATE":
 		if !l.secure {
 			l.refuseClear(fr.tag)
-			return account, in, nil
+			return who, in, nil
 		}
 		if fr.name == "LOGIN" {
 			return l.serveLogin(ctx, fr.tag, args)
@@ -148,9 +148,9 @@ func (l *lobby) serve(ctx context.Context, fr frame) (account routing.Account, i
 		l.printf("%s BAD Log in first", fr.tag)
 	default:
 		// Whoever sends what is no IMAP at all is not an IMAP client.
-		return account, in, l.leave(&lost{tag: fr.tag, text: "unknown command"})
+		return who, in, l.leave(&lost{tag: fr.tag, text: "unknown command"})
 	}
-	return account, in, nil
+	return who, in, nil
 }
 
 // startTLS makes way for the handshake (RFC 3501 section 6.2.1).
@@ -170,59 +170,59 @@ func (l *lobby) startTLS(tag string) error {
 	return errStartTLS
 }
 
-func (l *lobby) serveLogin(ctx context.Context, tag string, args []byte) (account routing.Account, in login, err error) {
+func (l *lobby) serveLogin(ctx context.Context, tag string, args []byte) (who routing.Login, in login, err error) {
 	name, rest, ok := cutString(args)
 	password, rest, ok2 := cutString(rest)
 	if !ok || !ok2 || len(bytes.TrimSpace(rest)) > 0 {
 		l.printf("%s BAD LOGIN takes a name and a password", tag)
-		return account, in, nil
+		return who, in, nil
 	}
 	return l.check(ctx, tag, name, password)
 }
 
 // serveAuthenticate takes SASL PLAIN (RFC 4616), with or without an initial
 // response (RFC 4959).
-func (l *lobby) serveAuthenticate(ctx context.Context, tag string, args []byte) (account routing.Account, in login, err error) {
+func (l *lobby) serveAuthenticate(ctx context.Context, tag string, args []byte) (who routing.Login, in login, err error) {
 	words := strings.Fields(string(args))
 	if len(words) == 0 || len(words) > 2 {
 		l.printf("%s BAD AUTHENTICATE takes a mechanism and perhaps an initial response", tag)
-		return account, in, nil
+		return who, in, nil
 	}
 	if !strings.EqualFold(words[0], "PLAIN") {
 		l.printf("%s NO [CANNOT] Only PLAIN is offered", tag)
-		return account, in, nil
+		return who, in, nil
 	}
 	if len(words) == 1 {
 		l.printf("+ ")
 		line, err := l.framer.segment(maxLobbyCommand, tag)
 		if err != nil {
-			return account, in, l.leave(err)
+			return who, in, l.leave(err)
 		}
 		words = append(words, string(line))
 	}
 	if words[1] == "*" {
 		l.printf("%s BAD AUTHENTICATE cancelled", tag)
-		return account, in, nil
+		return who, in, nil
 	}
 	raw, err := base64.StdEncoding.DecodeString(words[1])
 	parts := strings.Split(string(raw), "\x00")
 	if err != nil || len(parts) != 3 {
 		l.printf("%s BAD That is no PLAIN response", tag)
-		return account, in, nil
+		return who, in, nil
 	}
 	if parts[0] != "" && parts[0] != parts[1] {
 		l.printf("%s NO [AUTHORIZATIONFAILED] Nobody may act as somebody else", tag)
-		return account, in, nil
+		return who, in, nil
 	}
 	return l.check(ctx, tag, parts[1], parts[2])
 }
 
 // check looks at a name and a password, and counts failures.
-func (l *lobby) check(ctx context.Context, tag, name, password string) (account routing.Account, in login, err error) {
-	account, err = l.auth.Authenticate(ctx, name, password, l.remote)
+func (l *lobby) check(ctx context.Context, tag, name, password string) (who routing.Login, in login, err error) {
+	who, err = l.auth.Authenticate(ctx, name, password, l.remote)
 	switch {
 	case err == nil:
-		return account, login{tag: tag, text: "Logged in"}, nil
+		return who, login{tag: tag, text: "Logged in"}, nil
 	case errors.Is(err, routing.ErrAuth):
 		l.printf("%s NO [AUTHENTICATIONFAILED] The name or the password is wrong", tag)
 	case errors.Is(err, routing.ErrThrottled):
@@ -240,7 +240,7 @@ func (l *lobby) check(ctx context.Context, tag, name, password string) (account 
 	} else {
 		err = nil
 	}
-	return routing.Account{}, login{}, err
+	return routing.Login{}, login{}, err
 }
 
 // cutString takes a space and an astring (RFC 3501 section 9) from the front of args.

@@ -7,10 +7,14 @@ import (
 	"postern/routing"
 )
 
-// Authenticator checks a login. Its errors are routing.ErrAuth,
-// routing.ErrThrottled, or internal.
+// Authenticator checks logins.
 type Authenticator interface {
-	Authenticate(ctx context.Context, name, password string, remote netip.Addr) (routing.Account, error)
+	// Authenticate checks a login. The error is routing.ErrAuth, routing.ErrThrottled,
+	// or internal.
+	Authenticate(ctx context.Context, name, password string, remote netip.Addr) (routing.Login, error)
+	// Holds returns the account of a login as it is now. The error is routing.ErrAuth
+	// where the login does not hold any more, or internal.
+	Holds(ctx context.Context, in routing.Login) (routing.Account, error)
 }
 
 // Mailboxes keeps the folders of accounts. Status folders are among them, and
@@ -112,6 +116,8 @@ type Watcher interface {
 	// database, that changed something an account can see. One signal may stand
 	// for many; stop releases it.
 	Watch(account string) (changed <-chan struct{}, stop func())
+	// WatchLogins is like Watch, for what may have changed an account or its password.
+	WatchLogins() (changed <-chan struct{}, stop func())
 }
 
 // Vault seals what clients store, and opens what is to be shown.

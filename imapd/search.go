@@ -15,7 +15,7 @@ func (s *session) Search(kind imapserver.NumKind, criteria *imap.SearchCriteria,
 	if sel == nil {
 		return nil, bad("No mailbox is selected")
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, s.guard.limits.Search)
+	ctx, cancel := context.WithTimeout(s.reads, s.guard.limits.Search)
 	defer cancel()
 	last := uint32(len(sel.snapshot.lines))
 	lastUID := sel.snapshot.next() - 1
@@ -31,7 +31,7 @@ func (s *session) Search(kind imapserver.NumKind, criteria *imap.SearchCriteria,
 	defer done()
 	found, err := s.look(ctx, sel, q)
 	if err != nil {
-		if ctx.Err() != nil && s.ctx.Err() == nil {
+		if ctx.Err() != nil && s.reads.Err() == nil {
 			return nil, no(imap.ResponseCodeLimit, "This search takes too long; narrow it by a date or a sender")
 		}
 		return nil, s.fail("search", err)

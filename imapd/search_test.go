@@ -185,7 +185,7 @@ func TestSearchSlots(t *testing.T) {
 func TestQuery(t *testing.T) {
 	f := newFake(t)
 	searched(f)
-	s := &session{server: &Server{Messages: f, Vault: f}, account: "alice", ctx: context.Background(), guard: &guard{limits: Limits{Search: time.Minute}}, log: nil}
+	s := &session{server: &Server{Messages: f, Vault: f}, account: "alice", ctx: context.Background(), reads: context.Background(), guard: &guard{limits: Limits{Search: time.Minute}}, log: nil}
 	m := f.named("alice", inbox).Mailbox
 	items := f.items(f.named("alice", inbox))
 	found, err := s.server.look(s.ctx, m, 0, 0)

@@ -36,17 +36,21 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	r := &reception{
 		server: s, ctx: base,
 		hall:  &hall{conns: make(chan net.Conn), closed: make(chan struct{})},
-		wires: make(map[*wire]struct{}),
+		wires: make(map[*wire]struct{}), guests: make(map[*guard]struct{}),
 	}
 	lib := imapserver.New(&imapserver.Options{
 		NewSession: func(c *imapserver.Conn) (imapserver.Session, *imapserver.GreetingData, error) {
-			return newSession(base, s, c.NetConn().(*guard)), &imapserver.GreetingData{PreAuth: true}, nil
+			return newSession(s, c.NetConn().(*guard)), &imapserver.GreetingData{PreAuth: true}, nil
 		},
 		Caps:   capabilities,
 		Logger: libraryLog{s.log()},
 	})
 	var library sync.WaitGroup
 	library.Go(func() { _ = lib.Serve(r.hall) }) // returns when the hall is closed
+	var reviewing sync.WaitGroup
+	reviewing.Go(func() { r.review(base) })
+	defer reviewing.Wait()
+	defer cancel()
 	stopped := context.AfterFunc(ctx, func() { _ = ln.Close() })
 	defer stopped()
 
@@ -70,6 +74,7 @@ type reception struct {
 	mu       sync.Mutex
 	stopping bool
 	wires    map[*wire]struct{}
+	guests   map[*guard]struct{} // of those who have logged in
 }
 
 // accept receives every connection until the listener is closed.
@@ -99,7 +104,7 @@ func (r *reception) dismiss(grace time.Duration, cancel func()) {
 	r.mu.Lock()
 	r.stopping = true
 	for w := range r.wires {
-		w.stop()
+		w.stop(errStopping)
 	}
 	r.mu.Unlock()
 	force := time.AfterFunc(grace, func() {
@@ -120,7 +125,7 @@ func (r *reception) watch(w *wire) (done func()) {
 	defer r.mu.Unlock()
 	r.wires[w] = struct{}{}
 	if r.stopping {
-		w.stop()
+		w.stop(errStopping)
 	}
 	return func() {
 		r.mu.Lock()
@@ -151,7 +156,9 @@ func (r *reception) receive(conn net.Conn) {
 	if g == nil {
 		return
 	}
+	defer g.cancel()
 	defer r.watch(g.wire)()
+	defer r.seat(g)()
 	defer r.server.arrive(v.account)()
 	if r.hall.lead(g) {
 		<-g.finished
@@ -169,7 +176,7 @@ func (r *reception) welcome(conn net.Conn, secure bool, v *visitor) *guard {
 		return nil
 	}
 	l.printf("* OK [CAPABILITY %s] Postern ready", l.caps())
-	account, in, err := l.admit(r.ctx)
+	who, in, err := l.admit(r.ctx)
 	if errors.Is(err, errStartTLS) {
 		encrypted := tls.Server(conn, s.TLS)
 		if !r.shake(encrypted) {
@@ -178,18 +185,18 @@ func (r *reception) welcome(conn net.Conn, secure bool, v *visitor) *guard {
 		done()
 		l.attach(encrypted, s, true)
 		done = r.watch(l.wire)
-		account, in, err = l.admit(r.ctx)
+		who, in, err = l.admit(r.ctx)
 	}
 	if err != nil {
 		return nil
 	}
-	if !v.login(account.Name) {
+	if !v.login(who.Account.Name) {
 		l.printf("%s NO [LIMIT] This account has too many connections", in.tag)
 		_ = l.leave(&lost{text: "too many connections"})
 		return nil
 	}
 	l.until = time.Time{}
-	return newGuard(l.wire, s.limits(), account, in)
+	return newGuard(r.ctx, l.wire, s.limits(), who, in)
 }
 
 // shake does the TLS handshake, within the time of a login.

@@ -23,7 +23,7 @@ type session struct {
 	account string
 	log     *slog.Logger
 	ctx     context.Context // ends with the session
-	cancel  context.CancelFunc
+	reads   context.Context // what is only shown to the client ends with it, too
 	changed <-chan struct{} // from the watcher
 	release func()          // of the watcher
 	idlers  sync.WaitGroup
@@ -56,19 +56,19 @@ var _ interface {
 	imapserver.SessionAppendLimit
 } = (*session)(nil)
 
-func newSession(base context.Context, s *Server, g *guard) *session {
-	ctx, cancel := context.WithCancel(base)
-	changed, release := s.Watcher.Watch(g.account.Name)
+func newSession(s *Server, g *guard) *session {
+	account := g.who.Account.Name
+	changed, release := s.Watcher.Watch(account)
 	return &session{
-		server: s, guard: g, account: g.account.Name, log: s.log().With("account", g.account.Name),
-		ctx: ctx, cancel: cancel, changed: changed, release: release,
+		server: s, guard: g, account: account, log: s.log().With("account", account),
+		ctx: g.ctx, reads: g.reads, changed: changed, release: release,
 	}
 }
 
 // Close ends the session. It may be called while Idle still runs, and waits for it.
 func (s *session) Close() error {
 	s.guard.ended = true
-	s.cancel()
+	s.guard.cancel()
 	s.mu.Lock()
 	sel := s.selected
 	s.closed, s.selected = true, nil

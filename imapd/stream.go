@@ -104,7 +104,7 @@ func (s *session) newStream(sel *selection, options *imap.FetchOptions, seen map
 
 // run answers for lines, which ascend.
 func (st *stream) run(lines []int) error {
-	ctx, cancel := context.WithCancel(st.session.ctx)
+	ctx, cancel := context.WithCancel(st.session.reads)
 	defer cancel()
 	st.ctx = ctx
 	batch, rest := st.cut(lines)
@@ -175,7 +175,7 @@ func (st *stream) pipe(cancel context.CancelFunc, batch, rest []int) (err error)
 		keeping <- some
 	}
 	if err == nil {
-		err = st.session.ctx.Err()
+		err = st.session.reads.Err()
 	}
 	return err
 }

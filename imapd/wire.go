@@ -2,7 +2,6 @@ package imapd
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -19,8 +18,13 @@ const (
 	byeTimeout = 2 * time.Second
 )
 
-// errStopping is what a read returns once the server stops.
-var errStopping = errors.New("the server is stopping")
+// What a read returns once the wire was stopped.
+var (
+	errStopping = &lost{text: "Postern is stopping, come back later"}
+	// RFC 5530 section 3: access is no longer permitted using that passphrase.
+	errRevoked = &lost{text: "[EXPIRED] This login does not hold any more: the account was disabled or removed, or has another password"}
+	errUnsure  = &lost{text: "[UNAVAILABLE] Logins cannot be checked now, try again later"}
+)
 
 // wire is a connection with its buffers. Writes are gathered until the client is
 // waited for (any read that has to go to the network), until corkSize bytes, or
@@ -32,9 +36,9 @@ type wire struct {
 	conn     net.Conn
 	now      func() time.Time
 	br       *bufio.Reader
-	patience time.Duration // until a read gives up
-	until    time.Time     // no read waits longer; zero: no such time
-	stopping atomic.Bool
+	patience time.Duration        // until a read gives up
+	until    time.Time            // no read waits longer; zero: no such time
+	stopped  atomic.Pointer[lost] // why no more is read; nil while more is
 
 	mu     sync.Mutex
 	stall  time.Duration // a write may take so long
@@ -64,21 +68,23 @@ func (n network) Read(p []byte) (int, error) {
 	if err := n.conn.SetReadDeadline(deadline); err != nil {
 		return 0, err
 	}
-	// stop sets the flag before it shortens the deadline, so one of the two is seen.
-	if n.stopping.Load() {
-		return 0, errStopping
+	// stop says why before it shortens the deadline, so one of the two is seen.
+	if why := n.stopped.Load(); why != nil {
+		return 0, why
 	}
 	k, err := n.conn.Read(p)
-	if err != nil && n.stopping.Load() {
-		err = errStopping
+	if why := n.stopped.Load(); err != nil && why != nil {
+		err = why
 	}
 	return k, err
 }
 
-// stop makes the read that is waiting, and every later one, return errStopping.
-func (w *wire) stop() {
-	w.stopping.Store(true)
+// stop makes the read that is waiting, and every later one, return why. It reports whether
+// nothing had stopped it before, for another reason.
+func (w *wire) stop(why *lost) bool {
+	first := w.stopped.CompareAndSwap(nil, why)
 	_ = w.conn.SetReadDeadline(time.Unix(1, 0)) // fails only on a closed connection
+	return first
 }
 
 // Write gathers p.

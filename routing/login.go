@@ -35,7 +35,8 @@ type AccountBook interface {
 //
 // A password that was right is remembered for CacheLife, as an HMAC under a key
 // that exists only in memory: mail programs log in every few minutes, and a hash
-// is meant to cost. A changed password or a disabled account counts at once.
+// is meant to cost. A changed password or a disabled account counts at once, also
+// for who is logged in: see Holds.
 type Logins struct {
 	Accounts AccountBook
 	Now      func() time.Time
@@ -99,27 +100,33 @@ func (l *Logins) init() error {
 	return l.initErr
 }
 
+// Login is an account that somebody has logged in to.
+type Login struct {
+	Account Account // as it was then
+	hash    string  // of the password, as it was then
+}
+
 // Authenticate checks a login by account name or by one of the account's addresses.
 // remote is the client's address, the zero Addr where it has none. The error is
 // ErrAuth, ErrThrottled, or internal.
-func (l *Logins) Authenticate(ctx context.Context, name, password string, remote netip.Addr) (Account, error) {
+func (l *Logins) Authenticate(ctx context.Context, name, password string, remote netip.Addr) (Login, error) {
 	if err := l.init(); err != nil {
-		return Account{}, err
+		return Login{}, err
 	}
 	account, hash, err := l.find(ctx, name)
 	if err != nil {
-		return Account{}, err
+		return Login{}, err
 	}
 	from := origin{site: siteOf(remote), account: account.Name}
 	if account.Name == "" && len(name) <= maxName {
 		from.account = name
 	}
 	if !l.mayTry(from) {
-		return Account{}, ErrThrottled
+		return Login{}, ErrThrottled
 	}
 	sum := l.sum(from.account, hash, password)
 	if !account.Disabled && l.remembered(sum) {
-		return account, nil
+		return Login{account, hash}, nil
 	}
 	// A mail program opens its connections all at once: one hash does for all.
 	flight := string(sum[:]) + from.site.String()
@@ -127,7 +134,22 @@ func (l *Logins) Authenticate(ctx context.Context, name, password string, remote
 		return nil, l.verify(context.WithoutCancel(ctx), from, account, hash, password, sum)
 	})
 	if err != nil {
-		return Account{}, err
+		return Login{}, err
+	}
+	return Login{account, hash}, nil
+}
+
+// Holds returns the account of a login as it is now. The error is ErrAuth where nobody
+// could log in like that any more, because the account was disabled or removed, or has
+// got another password; or internal. It costs what AccountBook.Account does, and never a
+// hash.
+func (l *Logins) Holds(ctx context.Context, in Login) (Account, error) {
+	account, hash, err := l.Accounts.Account(ctx, in.Account.Name)
+	switch {
+	case errors.Is(err, ErrNotFound), err == nil && (account.Disabled || hash != in.hash):
+		return Account{}, ErrAuth
+	case err != nil:
+		return Account{}, fmt.Errorf("look up account: %w", err)
 	}
 	return account, nil
 }

@@ -95,8 +95,8 @@ func TestAuthenticate(t *testing.T) {
 	}
 	for _, test := range tests {
 		a, err := l.Authenticate(t.Context(), test.name, test.password, home)
-		if err != test.want || err == nil && a.Name != "alice" || err != nil && a.Name != "" {
-			t.Errorf("Authenticate(%.20q, %q) = %q, %v, want %v", test.name, test.password, a.Name, err, test.want)
+		if name := a.Account.Name; err != test.want || err == nil && name != "alice" || err != nil && name != "" {
+			t.Errorf("Authenticate(%.20q, %q) = %q, %v, want %v", test.name, test.password, name, err, test.want)
 		}
 	}
 }
@@ -140,6 +140,36 @@ func TestLoginCache(t *testing.T) {
 	}
 	if err := login(); err != nil {
 		t.Errorf("later: %v", err)
+	}
+}
+
+// A login holds for as long as somebody could log in like that.
+func TestHolds(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*book)
+		want   error
+	}{
+		{"nothing changed", func(*book) {}, nil},
+		{"other rights", func(b *book) { b.accounts["alice"] = Account{Name: "alice", MaxPriority: 4} }, nil},
+		{"disabled", func(b *book) { b.accounts["alice"] = Account{Name: "alice", Disabled: true} }, ErrAuth},
+		{"another hash", func(b *book) { b.hashes["alice"] += "x" }, ErrAuth},
+		{"no hash", func(b *book) { delete(b.hashes, "alice") }, ErrAuth},
+		{"removed", func(b *book) { delete(b.accounts, "alice"); delete(b.hashes, "alice") }, ErrAuth},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			l, b, _ := newLogins(t)
+			in, err := l.Authenticate(t.Context(), "alice@example.com", "wonderland", home)
+			if err != nil {
+				t.Fatal(err)
+			}
+			test.change(b)
+			a, err := l.Holds(t.Context(), in)
+			if err != test.want || err == nil && (a.Name != "alice" || a.MaxPriority != b.accounts["alice"].MaxPriority) {
+				t.Errorf("Holds = %+v, %v, want %v", a, err, test.want)
+			}
+		})
 	}
 }
 

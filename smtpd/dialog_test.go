@@ -26,6 +26,8 @@ import (
 //	! limit NAME=VALUE              a field of Limits
 //	! lower                         priorities are lowered
 //	! submit|permit|report ERROR    what the port fails with: busy, disk, secret, or a refusal "550 5.6.0 text"
+//	! revoke                        the account of who has logged in is disabled
+//	! unsure                        whether it is cannot be read
 //	C: text                         the client sends text and CRLF; \r \n \t \0 \xFF and \\ are escapes
 //	C> text                         … text and nothing else
 //	C* N text                       … text N times and nothing else
@@ -198,6 +200,10 @@ func (d *dialog) direct(arg string) error {
 		d.gateway.lowered = true
 	case "submit":
 		d.gateway.submitErr = parseError(arg)
+	case "revoke":
+		d.gateway.revoke(routing.ErrAuth)
+	case "unsure":
+		d.gateway.revoke(errors.New("secret"))
 	case "permit":
 		d.gateway.permitErr = parseError(arg)
 	case "report":

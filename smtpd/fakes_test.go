@@ -50,6 +50,7 @@ type gateway struct {
 	submitErr   error
 	permitErr   error
 	reportErr   error
+	revoked     error         // of Holds
 	hold        chan struct{} // Submit waits for it, if set
 	entered     chan struct{} // is told when Submit begins, if set
 }
@@ -60,21 +61,34 @@ type report struct {
 	raw   string
 }
 
-func (g *gateway) Authenticate(_ context.Context, name, password string, _ netip.Addr) (routing.Account, error) {
+func (g *gateway) Authenticate(_ context.Context, name, password string, _ netip.Addr) (routing.Login, error) {
 	g.mu.Lock()
 	g.logins++
 	g.mu.Unlock()
 	switch {
 	case name == "throttled":
-		return routing.Account{}, routing.ErrThrottled
+		return routing.Login{}, routing.ErrThrottled
 	case name == "broken":
-		return routing.Account{}, errors.New("secret of the database")
+		return routing.Login{}, errors.New("secret of the database")
 	case password == "wonderland" && name == "alice":
-		return alice, nil
+		return routing.Login{Account: alice}, nil
 	case password == "beep" && name == "panel":
-		return panel, nil
+		return routing.Login{Account: panel}, nil
 	}
-	return routing.Account{}, routing.ErrAuth
+	return routing.Login{}, routing.ErrAuth
+}
+
+func (g *gateway) Holds(_ context.Context, in routing.Login) (routing.Account, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return in.Account, g.revoked
+}
+
+// revoke has Holds say err from now on.
+func (g *gateway) revoke(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.revoked = err
 }
 
 func (g *gateway) Lookup(_ context.Context, name string) (routing.Account, error) {

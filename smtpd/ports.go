@@ -7,10 +7,14 @@ import (
 	"postern/routing"
 )
 
-// Authenticator checks a login. Its errors are routing.ErrAuth,
-// routing.ErrThrottled, or internal.
+// Authenticator checks logins.
 type Authenticator interface {
-	Authenticate(ctx context.Context, name, password string, remote netip.Addr) (routing.Account, error)
+	// Authenticate checks a login. The error is routing.ErrAuth, routing.ErrThrottled,
+	// or internal.
+	Authenticate(ctx context.Context, name, password string, remote netip.Addr) (routing.Login, error)
+	// Holds returns the account of a login as it is now. The error is routing.ErrAuth
+	// where the login does not hold any more, or internal.
+	Holds(ctx context.Context, in routing.Login) (routing.Account, error)
 }
 
 // Submitter takes submissions. An error is a *routing.Refusal, whose text goes to

@@ -21,6 +21,7 @@ var (
 	replyAuth      = reply(535, 5, 7, 8, "authentication failed")
 	replyThrottled = reply(454, 4, 7, 0, "too many failed logins, try again later")
 	replyNoLogin   = reply(530, 5, 7, 0, "authentication required")
+	replyRevoked   = reply(421, 4, 7, 0, "the account of this session was disabled or has another password, log in again")
 	replyDiskFull  = reply(452, 4, 3, 1, "no space left for mail, try again later")
 	replyMemory    = reply(452, 4, 3, 1, "too many messages at once, try again later")
 	replyBusy      = reply(451, 4, 3, 0, "busy, try again later")

@@ -122,6 +122,7 @@ func (s *Submission) network(a netip.Addr) (account string, ok bool) {
 type submission struct {
 	*session
 	config  *Submission
+	login   routing.Login   // zero before somebody has logged in
 	account routing.Account // zero before it is known
 	failed  int             // logins
 }
@@ -140,18 +141,18 @@ func (s *submission) Auth(mechanism string) (sasl.Server, error) {
 		// RFC 4954 section 4
 		return nil, reply(503, 5, 5, 1, "AUTH is not allowed in a transaction")
 	}
-	server := newSASL(mechanism, s.login)
+	server := newSASL(mechanism, s.logIn)
 	if server == nil {
 		return nil, smtp.ErrAuthUnknownMechanism
 	}
 	return server, nil
 }
 
-func (s *submission) login(name, password string) error {
-	account, err := s.config.Auth.Authenticate(s.ctx, name, password, s.guard.client)
+func (s *submission) logIn(name, password string) error {
+	in, err := s.config.Auth.Authenticate(s.ctx, name, password, s.guard.client)
 	if err == nil {
-		s.account = account
-		s.guard.authenticated, s.guard.lenient = true, account.Device
+		s.login, s.account = in, in.Account
+		s.guard.authenticated, s.guard.lenient = true, in.Account.Device
 		return nil
 	}
 	r := replyTo(s.ctx, s.log, "check a login", err)
@@ -193,15 +194,15 @@ func (s *submission) Mail(from string, opts *smtp.MailOptions) error {
 	return nil
 }
 
-// identify makes sure that the account is known.
+// identify makes sure that the account is known, and that it may still submit. It is
+// looked up for every message, so that a change counts at once.
 func (s *submission) identify() *smtp.SMTPError {
 	switch {
 	case s.guard.authenticated:
-		return nil
+		return s.holds()
 	case s.config.Mode != Device:
 		return replyNoLogin
 	}
-	// Looked up for every message, so that a change counts at once.
 	name, _ := s.config.network(s.guard.client)
 	account, err := s.config.Directory.Lookup(s.ctx, name)
 	if errors.Is(err, routing.ErrAuth) {
@@ -210,6 +211,21 @@ func (s *submission) identify() *smtp.SMTPError {
 	}
 	if err != nil {
 		return replyTo(s.ctx, s.log, "look up the account of a device network", err)
+	}
+	s.account, s.guard.lenient = account, account.Device
+	return nil
+}
+
+// holds makes sure that who has logged in could still do so.
+func (s *submission) holds() *smtp.SMTPError {
+	account, err := s.config.Auth.Holds(s.ctx, s.login)
+	if errors.Is(err, routing.ErrAuth) {
+		s.log.InfoContext(s.ctx, "a session of an account that cannot log in like that any more was ended",
+			"listener", s.name, "remote", s.guard.client, "account", s.login.Account.Name)
+		return replyRevoked
+	}
+	if err != nil {
+		return replyTo(s.ctx, s.log, "look up the account of a session", err)
 	}
 	s.account, s.guard.lenient = account, account.Device
 	return nil
@@ -241,6 +257,9 @@ func (s *submission) Rcpt(to string, opts *smtp.RcptOptions) error {
 	tx := s.current()
 	if tx == nil || tx.nested {
 		return replyNested
+	}
+	if r := s.identify(); r != nil { // it may be a while since MAIL
+		return r
 	}
 	p, r := s.checkPath(to, tx.opts.UTF8)
 	if r != nil {

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -134,4 +135,64 @@ func TestDirectoryLate(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Who watches logins is told of every change of an account, by this process or another,
+// when the change can be seen; and not of what this process commits besides.
+func TestWatchLogins(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		ctx := context.Background()
+		other := &rig{t: t, clock: r.clock, dir: r.dir}
+		other.start()
+		_, stop := r.Watch("alice") // as a session does
+		defer stop()
+		changed, stop := r.WatchLogins()
+		defer stop()
+		told := func(what string, want string) {
+			t.Helper()
+			for end := time.After(5 * time.Second); ; {
+				select {
+				case <-changed:
+				case <-end:
+					t.Fatalf("%s: not told", what)
+				}
+				a, hash, err := r.Account(ctx, "alice")
+				if got := fmt.Sprint(hash, " ", a.Disabled, " ", err != nil); got == want {
+					return
+				}
+			}
+		}
+		a, _, err := r.Account(ctx, "alice")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, by := range []*rig{r, other} {
+			hash := fmt.Sprint("another", i)
+			if err := by.SetPassword(ctx, "alice", hash); err != nil {
+				t.Fatal(err)
+			}
+			told("a password", hash+" false false")
+			for _, disabled := range []bool{true, false} {
+				a.Disabled = disabled
+				if err := by.UpdateAccount(ctx, a); err != nil {
+					t.Fatal(err)
+				}
+				told("disabled", fmt.Sprint(hash, " ", disabled, " false"))
+			}
+		}
+		if err := other.RemoveAccount(ctx, "alice"); err != nil {
+			t.Fatal(err)
+		}
+		told("removed", " false true")
+		r.accounts("bob")
+		for len(changed) > 0 {
+			<-changed
+		}
+		if err := r.Deposit(ctx, &routing.Deposit{Account: "bob", Sealed: []byte("x")}, 0); err != nil {
+			t.Fatal(err)
+		}
+		if len(changed) > 0 {
+			t.Error("told of mail")
+		}
+	})
 }

@@ -14,6 +14,7 @@ type hub struct {
 
 	mu       sync.Mutex
 	watchers map[string]map[chan struct{}]struct{} // by account
+	logins   map[chan struct{}]struct{}            // of those who watch who may log in
 }
 
 // Watch signals after every commit, of this process or another on the same database,
@@ -40,6 +41,24 @@ func (db *DB) Watch(account string) (changed <-chan struct{}, stop func()) {
 		if len(h.watchers[account]) == 0 {
 			delete(h.watchers, account)
 		}
+	}
+}
+
+// WatchLogins signals after every commit, of this process or another on the same
+// database, that may have changed an account or its password. stop releases it.
+func (db *DB) WatchLogins() (changed <-chan struct{}, stop func()) {
+	c := make(chan struct{}, 1)
+	h := &db.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.logins == nil {
+		h.logins = make(map[chan struct{}]struct{})
+	}
+	h.logins[c] = struct{}{}
+	return c, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.logins, c)
 	}
 }
 
@@ -73,9 +92,19 @@ func (h *hub) signal(accounts []string) {
 	}
 }
 
+// signalLogins is for a commit that changed an account.
+func (h *hub) signalLogins() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for c := range h.logins {
+		signal(c)
+	}
+}
+
 // signalAll is for a commit of which only is known that it was.
 func (h *hub) signalAll() {
 	h.signalReady()
+	h.signalLogins()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, watchers := range h.watchers {

@@ -315,6 +315,7 @@ func (w *writer) follow(e effects) {
 	if e.accounts {
 		w.db.directory.forget()
 		w.forget()
+		w.db.hub.signalLogins()
 	}
 	for _, key := range e.certs {
 		w.db.directory.forgetCerts(key)

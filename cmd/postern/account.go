@@ -146,6 +146,8 @@ func (a *app) accountPasswd() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "passwd NAME",
 		Short: "Change an account's password",
+		Long: `Passwd changes the password. It counts at once, in a running gateway as well: sessions
+that were begun with the old one end within a second.`,
 		Example: `  postern account passwd alice
   postern account passwd alice --data postern-data --generate`,
 		Args: cobra.ExactArgs(1),
@@ -238,7 +240,7 @@ func (a *app) accountRemove() *cobra.Command {
 		Use:   "remove NAME",
 		Short: "Remove an account with its mailboxes",
 		Long: `Remove deletes an account with all of its mail. What it has submitted goes on its way,
-and its history is kept. There is no way back, so --yes must be given.`,
+and its history is kept. Its sessions end. There is no way back, so --yes must be given.`,
 		Example: `  postern account remove alice --yes`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

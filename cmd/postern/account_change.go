@@ -28,8 +28,8 @@ it may ask for, and disables it or enables it again. Of its addresses the first 
 that stands for it, as the sender of a device or where a report goes.
 
 Who is disabled cannot log in and submits nothing; the mail and the history stay, and mail
-for the account is still put into its mailbox. A mail program that is logged in already
-stays so: restart the gateway to end that.`,
+for the account is still put into its mailbox. Sessions that are open end within a second;
+a message that is coming in at the time is taken.`,
 		Example: `  postern account change alice --add-address alice.smith@example.org
   postern account change alice --remove-address alice@example.org
   postern account change panel --max-priority urgent

@@ -253,7 +253,7 @@ func checkStrict(t fataler, raw []byte) {
 		if len(line) > 1000 {
 			t.Fatalf("a line of %d octets", len(line))
 		}
-		if !wide && !isASCII(line) {
+		if !wide && !message.IsASCII(line) {
 			t.Fatalf("8-bit in a 7-bit message: %q", line)
 		}
 	}

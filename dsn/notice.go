@@ -66,7 +66,7 @@ func Write(n *Notice) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	statusType, wide := "message/delivery-status", !isASCII(status)
+	statusType, wide := "message/delivery-status", !message.IsASCII(status)
 	if n.UTF8 {
 		statusType = "message/global-delivery-status" // RFC 6533 section 3
 	}
@@ -126,7 +126,7 @@ func fitting(s Status, classes []uint8) Status {
 // each character that may not as \x{hex}.
 func typedAddress(address string, wide bool) string {
 	address = cut(message.Plain(address), maxName)
-	if isASCII(address) {
+	if message.IsASCII(address) {
 		return "rfc822; " + address
 	}
 	if wide {
@@ -198,16 +198,16 @@ func returnedPart(raw []byte, full, wide bool) section {
 	h, _ := message.ParseHeader(header)
 	message.StripControl(&h)
 	p := section{content: h.Bytes(), kind: "text/rfc822-headers"}
-	if wide && !isASCII(p.content) {
+	if wide && !message.IsASCII(p.content) {
 		p.kind = "message/global-headers"
 	}
 	if full {
 		p.kind = "message/rfc822"
-		if wide && !isASCII(p.content) {
+		if wide && !message.IsASCII(p.content) {
 			p.kind = "message/global"
 		}
 		p.content = slices.Concat(p.content, []byte("\r\n"), body)
 	}
-	p.wide = !isASCII(p.content)
+	p.wide = !message.IsASCII(p.content)
 	return p
 }

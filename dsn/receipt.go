@@ -59,7 +59,7 @@ func WriteReceipt(r *Receipt) ([]byte, error) {
 	if r.UTF8 {
 		kind = "message/global-disposition-notification" // RFC 6533 section 5
 	}
-	parts := []section{textPart(r.Text), {kind: kind, content: f.b.Bytes(), wide: !isASCII(f.b.Bytes())}}
+	parts := []section{textPart(r.Text), {kind: kind, content: f.b.Bytes(), wide: !message.IsASCII(f.b.Bytes())}}
 	if r.Returned != nil {
 		parts = append(parts, returnedPart(r.Returned, false, r.UTF8))
 	}

@@ -84,7 +84,7 @@ func textPart(text string) section {
 		b.WriteString(breakWords(message.Plain(strings.TrimRight(line, "\r\n"))) + "\r\n")
 	}
 	p := section{kind: "text/plain; charset=us-ascii", content: []byte(breakLines(b.String()))}
-	if p.wide = !isASCII(p.content); p.wide {
+	if p.wide = !message.IsASCII(p.content); p.wide {
 		p.kind = "text/plain; charset=utf-8"
 	}
 	return p
@@ -155,15 +155,6 @@ func breakLines(s string) string {
 		b.WriteString(line)
 	}
 	return b.String()
-}
-
-func isASCII[T string | []byte](s T) bool {
-	for i := range len(s) {
-		if s[i] >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
 }
 
 // toASCII shows each character that is not ASCII as "?".

@@ -149,21 +149,12 @@ func orUnknown(address string) string {
 // length.
 func writePart(b *bytes.Buffer, kind, text string) {
 	encoding := "7bit"
-	if !isASCII(text) || longLines(text) {
+	if !message.IsASCII(text) || longLines(text) {
 		encoding, text = "quoted-printable", quotePrintable(text)
 	}
 	b.WriteString("Content-Type: " + kind + "\r\nContent-Transfer-Encoding: " + encoding + "\r\n\r\n")
 	b.WriteString(text)
 	b.WriteString("\r\n")
-}
-
-func isASCII(s string) bool {
-	for i := range len(s) {
-		if s[i] >= 0x80 {
-			return false
-		}
-	}
-	return true
 }
 
 // longLines reports whether a line is longer than RFC 5322 section 2.1.1 allows.

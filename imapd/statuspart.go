@@ -14,7 +14,7 @@ import (
 func writeStatusPart(b *bytes.Buffer, e *routing.Entry) {
 	perMessage, perRecipient := statusFields(e)
 	text := string(perMessage.Bytes()) + "\r\n" + string(perRecipient.Bytes())
-	if isASCII(text) {
+	if message.IsASCII(text) {
 		b.WriteString("Content-Type: message/delivery-status\r\n\r\n")
 	} else {
 		b.WriteString("Content-Type: message/global-delivery-status\r\nContent-Transfer-Encoding: 8bit\r\n\r\n")
@@ -45,7 +45,7 @@ func statusFields(e *routing.Entry) (perMessage, perRecipient message.Header) {
 		add(&perRecipient, "Original-Recipient", limited(strings.Replace(e.Recipient.ORCPT, ";", "; ", 1)))
 	}
 	kind := "rfc822; "
-	if !isASCII(d.Address.String()) {
+	if !message.IsASCII(d.Address.String()) {
 		kind = "utf-8; " // RFC 6533 section 3
 	}
 	action, status := actionOf(d)

@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/net/idna"
+
+	"postern/internal/message"
 )
 
 // Address is a mailbox as RFC 5321 section 4.1.2 and RFC 6531 section 3.3 define
@@ -60,7 +62,7 @@ func (a *Address) UnmarshalText(b []byte) (err error) {
 // ASCIIDomain returns the domain as it is looked up: every label as A-label. An
 // address literal is returned as it is.
 func (a Address) ASCIIDomain() string {
-	if isASCII(a.Domain) {
+	if message.IsASCII(a.Domain) {
 		return a.Domain
 	}
 	ascii, err := domainProfile.ToASCII(a.Domain)
@@ -72,13 +74,13 @@ func (a Address) ASCIIDomain() string {
 
 // NeedsUTF8 reports whether a, as String writes it, may only be sent to a server
 // that offers SMTPUTF8 (RFC 6531 section 3.2).
-func (a Address) NeedsUTF8() bool { return !isASCII(a.Local) || !isASCII(a.Domain) }
+func (a Address) NeedsUTF8() bool { return !message.IsASCII(a.Local) || !message.IsASCII(a.Domain) }
 
 // ASCII returns a with its domain as A-label: the same mailbox, for a server that
 // does not offer SMTPUTF8. ok is false where the local part is not ASCII, and no
 // such form exists.
 func (a Address) ASCII() (ascii Address, ok bool) {
-	return Address{Local: a.Local, Domain: a.ASCIIDomain()}, isASCII(a.Local)
+	return Address{Local: a.Local, Domain: a.ASCIIDomain()}, message.IsASCII(a.Local)
 }
 
 // The limits of RFC 5321 section 4.5.3.1, in octets. A path is an address with its
@@ -283,15 +285,6 @@ func isAtext(c byte) bool {
 	return c != 0 && strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) >= 0
 }
 
-func isASCII[T string | []byte](s T) bool {
-	for i := range len(s) {
-		if s[i] >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
-}
-
 // domainProfile maps and checks internationalised names as RFC 5891 section 5 has
 // a client do it before a look-up.
 var domainProfile = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.CheckHyphens(true),
@@ -311,7 +304,7 @@ func parseDomain(s string) (string, error) {
 	case s[len(s)-1] == '.':
 		return "", errors.New("the domain ends with a dot")
 	}
-	if !isASCII(s) {
+	if !message.IsASCII(s) {
 		return parseIDN(s)
 	}
 	s = strings.ToLower(s)

@@ -91,7 +91,7 @@ func (r *Runner) sealNotice(m *Message, raw []byte) error {
 		return !message.IsStructural(f.Name) || strings.EqualFold(f.Name, "MIME-Version")
 	})
 	outer.ToASCII()
-	m.UTF8 = !isASCII(outer.Bytes())
+	m.UTF8 = !message.IsASCII(outer.Bytes())
 	content := append(append(inner.Bytes(), "\r\n"...), body...)
 	id := string(m.ID)
 	if m.Data, m.Key, err = r.Sealer.Seal(id, unknownReader, content); err != nil {

@@ -291,7 +291,7 @@ type composed struct {
 // inClear is a copy that is not sealed.
 func inClear(mail []byte) composed {
 	head, _, _ := bytes.Cut(mail, []byte("\r\n\r\n"))
-	return composed{mail: bytes.NewReader(mail), size: int64(len(mail)), utf8: !isASCII(head)}
+	return composed{mail: bytes.NewReader(mail), size: int64(len(mail)), utf8: !message.IsASCII(head)}
 }
 
 // compose makes the copy: the shared outer header, the fields that belong to this

@@ -212,7 +212,7 @@ func (g *Gate) seal(ctx context.Context, m *Message, s *Submission, p *Policy, o
 		outer.Del("Reply-To") // each copy has its own
 	}
 	for _, f := range outer.Fields {
-		m.UTF8 = m.UTF8 || !isASCII(f.Raw)
+		m.UTF8 = m.UTF8 || !message.IsASCII(f.Raw)
 	}
 	var extra []message.Field
 	if m.Acked {

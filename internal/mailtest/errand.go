@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"postern/internal/message"
 )
 
 // errand is a message on its way back to the gateway.
@@ -133,7 +135,7 @@ func (w *World) hand(ctx context.Context, e errand) (reply string, err error) {
 		return "", &textproto.Error{Code: 550, Msg: "there is no gateway to return it to"}
 	}
 	from := e.from
-	if !isASCII(e.from+e.to) || !isASCII(string(e.raw)) {
+	if !message.IsASCII(e.from+e.to) || !message.IsASCII(e.raw) {
 		from += " SMTPUTF8"
 	}
 	c := &Client{Addr: w.Gateway, Hello: cmp.Or(w.Hostname, "world.test")}

@@ -9,6 +9,8 @@ import (
 	"net/mail"
 	"strings"
 	"time"
+
+	"postern/internal/message"
 )
 
 // head is what a World looks at in the header of a message it took.
@@ -107,7 +109,7 @@ const mailDate = "Mon, 02 Jan 2006 15:04:05 -0700"
 // what that reads.
 func (w *World) bounce(r *Received, h head, at time.Time) []byte {
 	kind, status, headers := "rfc822", "message/delivery-status", "text/rfc822-headers"
-	if !isASCII(r.To.Address) {
+	if !message.IsASCII(r.To.Address) {
 		kind, status, headers = "utf-8", "message/global-delivery-status", "message/global-headers"
 	}
 	boundary := w.unique() + "/" + r.Domain
@@ -236,8 +238,4 @@ func (w *World) letter(r *Received, h head, to, subject string, at time.Time, te
 		"Content-Type: text/plain; charset=utf-8",
 	}, fields...)
 	return crlf(append(lines, "", text)...)
-}
-
-func isASCII(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return r > 0x7f })
 }

@@ -22,7 +22,7 @@ var tokenFields = NewNames("Date", "Message-ID", "In-Reply-To", "References", "R
 // an address that is not ASCII itself stays as it is.
 func ASCIIField(f Field) Field {
 	switch {
-	case isASCII(f.Raw):
+	case IsASCII(f.Raw):
 		return f
 	case f.Name == "":
 		return Field{} // with other octets it could become one
@@ -42,7 +42,7 @@ func ASCIIField(f Field) Field {
 		value = EncodeWords(DecodeWords(value))
 	}
 	g, err := NewField(f.Name, value)
-	if err != nil || !addressFields.Has(f.Name) && !isASCII(g.Raw) {
+	if err != nil || !addressFields.Has(f.Name) && !IsASCII(g.Raw) {
 		return questionable(f)
 	}
 	return g
@@ -60,7 +60,7 @@ var parameter = regexp.MustCompile(`([!#$&+.0-9A-Z^_a-z-]+)="([^"\\]*)"`)
 
 // asciiParameter encodes a parameter that is not ASCII (RFC 2231 section 4).
 func asciiParameter(s string) string {
-	if isASCII(s) {
+	if IsASCII(s) {
 		return s
 	}
 	name, value, _ := strings.Cut(s, "=")
@@ -105,7 +105,7 @@ func asciiAddresses(value string) string {
 
 // asciiElement is asciiAddresses for one mailbox, or the name of a group.
 func asciiElement(element string, group bool) string {
-	if isASCII(element) {
+	if IsASCII(element) {
 		return element
 	}
 	element = StripComments(element)
@@ -117,7 +117,7 @@ func asciiElement(element string, group bool) string {
 		}
 		name, address = element[:start], element[start:]
 	}
-	if isASCII(name) {
+	if IsASCII(name) {
 		return element
 	}
 	text := displayName(name)
@@ -162,7 +162,9 @@ func elementLength(s string) int {
 	return len(s)
 }
 
-func isASCII[T string | []byte](s T) bool {
+// IsASCII reports whether s, a string or bytes, holds nothing beyond ASCII. It decides
+// whether a command needs SMTPUTF8 and whether a part needs an encoding.
+func IsASCII[T string | []byte](s T) bool {
 	for i := range len(s) {
 		if s[i] >= utf8.RuneSelf {
 			return false

@@ -65,7 +65,7 @@ func FuzzASCIIField(f *testing.F) {
 			t.Fatalf("%q became %q", in.Raw, out.Raw)
 		}
 		if !addressFields.Has(in.Name) {
-			if !isASCII(out.Raw) {
+			if !IsASCII(out.Raw) {
 				t.Fatalf("%q became %q", in.Raw, out.Raw)
 			}
 			return
@@ -76,7 +76,7 @@ func FuzzASCIIField(f *testing.F) {
 			}
 			return all
 		}
-		if a, b := addresses(in), addresses(out); isASCII(strings.Join(a, "")) && !slices.Equal(a, b) {
+		if a, b := addresses(in), addresses(out); IsASCII(strings.Join(a, "")) && !slices.Equal(a, b) {
 			t.Fatalf("%q became %q: %q and %q", in.Raw, out.Raw, a, b)
 		}
 	})

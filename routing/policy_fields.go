@@ -71,6 +71,8 @@ func errNoSuchField() error {
 	return fmt.Errorf("there is no such field; after Postern- comes one of %s", strings.Join(names, ", "))
 }
 
+// isControl reports whether a field is one of Postern-*. What message.StripControl
+// takes from a letter is more: Bcc, for one.
 func isControl(name string) bool {
 	return len(name) >= len(controlPrefix) && strings.EqualFold(name[:len(controlPrefix)], controlPrefix)
 }

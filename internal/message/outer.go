@@ -33,7 +33,7 @@ var subjectLike = NewNames("Comments", "Keywords", "Thread-Topic", "X-Thread-Top
 func OuterHeader(original Header, o Outer) Header {
 	h := Header{Fields: make([]Field, 0, len(original.Fields)+4)} // with what is added below
 	for _, f := range original.Fields {
-		if !isControl(f.Name) && !IsStructural(f.Name) && !bodySignatures.Has(f.Name) && (o.Subject == "" || !subjectLike.Has(f.Name)) {
+		if !forGateway(f.Name) && !IsStructural(f.Name) && !bodySignatures.Has(f.Name) && (o.Subject == "" || !subjectLike.Has(f.Name)) {
 			h.Fields = append(h.Fields, ASCIIField(f))
 		}
 	}

@@ -45,10 +45,10 @@ var controlFields = NewNames(
 // without case, and without the blanks before their colon; folding is no cover
 // (T4). Lines that are no field go too, because to another reader they may be one.
 func StripControl(h *Header) {
-	h.DelFunc(func(f Field) bool { return isControl(f.Name) })
+	h.DelFunc(func(f Field) bool { return forGateway(f.Name) })
 }
 
-func isControl(name string) bool {
+func forGateway(name string) bool {
 	return name == "" || hasPrefix(name, "Postern-") || controlFields.Has(name)
 }
 

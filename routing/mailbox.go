@@ -1,6 +1,9 @@
 package routing
 
-import "time"
+import (
+	"strconv"
+	"time"
+)
 
 // Folder is one of the status folders of the mailbox view. The zero Folder is not
 // shown.
@@ -186,5 +189,11 @@ const (
 	SealedKey      = "key"      // + message id: Message.Key
 	SealedMail     = "mail"     // + account name: a message in a mailbox
 	SealedDigest   = "digest"   // + account name: Deposit.Digest
-	SealedEvidence = "evidence" // + delivery id: a report as it came
+	SealedEvidence = "evidence" // + delivery id: a report as it came; see EvidenceContext
 )
+
+// EvidenceContext is what a report about a delivery is sealed under. store.DB.Reseal
+// says the same in SQL.
+func EvidenceContext(id DeliveryID) string {
+	return SealedEvidence + strconv.FormatInt(int64(id), 10)
+}

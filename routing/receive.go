@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"strings"
 	"time"
 
@@ -392,7 +391,7 @@ const maxEvidence = 256 << 10
 // apply makes the event durable with what it was read from.
 func (r *Reports) apply(ctx context.Context, id DeliveryID, e Event, raw []byte) error {
 	if len(raw) > 0 {
-		evidence, err := r.Vault.Wrap(SealedEvidence+strconv.FormatInt(int64(id), 10), raw[:min(len(raw), maxEvidence)])
+		evidence, err := r.Vault.Wrap(EvidenceContext(id), raw[:min(len(raw), maxEvidence)])
 		if err != nil {
 			return fmt.Errorf("seal report: %w", err)
 		}

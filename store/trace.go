@@ -112,8 +112,8 @@ func (db *DB) Deliveries(ctx context.Context, id routing.MessageID) ([]routing.D
 	return j.Deliveries, err
 }
 
-// Report is a report about a delivery as it came, sealed by the spool key for
-// routing.SealedEvidence.
+// Report is a report about a delivery as it came, sealed by the spool key under
+// routing.EvidenceContext.
 type Report struct {
 	At       time.Time
 	Delivery routing.DeliveryID

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -174,7 +173,7 @@ func TestReseal(t *testing.T) {
 		}
 	}
 	d := s.delivery(receipt.ID)
-	evidence, err := s.spool.Wrap(routing.SealedEvidence+strconv.FormatInt(int64(d.ID), 10), []byte("report"))
+	evidence, err := s.spool.Wrap(routing.EvidenceContext(d.ID), []byte("report"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"strconv"
 	"time"
 
 	"postern/routing"
@@ -30,7 +29,7 @@ func (a *app) printReports(ctx context.Context, o *opened, id routing.MessageID)
 		return fmt.Errorf("reports are sealed by the spool key: %w", err)
 	}
 	for _, r := range reports {
-		raw, err := spool.Unwrap(routing.SealedEvidence+strconv.FormatInt(int64(r.Delivery), 10), r.Sealed)
+		raw, err := spool.Unwrap(routing.EvidenceContext(r.Delivery), r.Sealed)
 		if err != nil {
 			return fmt.Errorf("open a report about delivery %d: %w", r.Delivery, err)
 		}

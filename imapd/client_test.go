@@ -34,7 +34,7 @@ func newStreet(t *testing.T) *street {
 	}
 	f := newFake(t)
 	s := &Server{
-		TLS: &tls.Config{Certificates: []tls.Certificate{cert}}, Auth: f, Mailboxes: f, Subscriptions: f, Messages: f, Shelf: f, Mover: f, Status: f,
+		TLS: &tls.Config{Certificates: []tls.Certificate{cert}}, Auth: f, Mailboxes: f, Teller: f, Subscriptions: f, Messages: f, Shelf: f, Mover: f, Status: f,
 		Commander: f, Watcher: f, Vault: f, Now: time.Now,
 	}
 	st := &street{fake: f, dir: t.TempDir()}

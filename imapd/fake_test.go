@@ -374,7 +374,7 @@ func (f *fake) Subscriptions(_ context.Context, account string) ([]string, error
 	return names, nil
 }
 
-// Tell implements Mailboxes.
+// Tell implements Teller.
 func (f *fake) Tell(_ context.Context, m routing.Mailbox, next uint32) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -67,7 +67,7 @@ func newHouse(t testing.TB, secure bool, change func(*Server)) *house {
 	f := newFake(t)
 	h := &house{t: t, fake: f, ln: newPipeListener(), log: &lockedBuffer{}}
 	h.server = &Server{
-		TLS: serverTLS(), Auth: f, Mailboxes: f, Subscriptions: f, Messages: f, Shelf: f, Mover: f, Status: f, Commander: f, Watcher: f, Vault: f, Now: time.Now,
+		TLS: serverTLS(), Auth: f, Mailboxes: f, Teller: f, Subscriptions: f, Messages: f, Shelf: f, Mover: f, Status: f, Commander: f, Watcher: f, Vault: f, Now: time.Now,
 		Log: slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelInfo})),
 	}
 	if change != nil {

@@ -30,6 +30,10 @@ type Mailboxes interface {
 	// RenameMailbox renames with all that is below it; INBOX gives up its messages
 	// and stays (RFC 3501 section 6.3.5).
 	RenameMailbox(ctx context.Context, account, from, to string) error
+}
+
+// Teller keeps which messages are no longer \Recent.
+type Teller interface {
 	// Tell keeps as Mailbox.Told that a session was told of all UIDs below next.
 	Tell(ctx context.Context, m routing.Mailbox, next uint32) error
 }

@@ -50,7 +50,7 @@ func (s *session) leave(sel *selection) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), tellTime)
 	defer cancel()
-	if err := s.server.Mailboxes.Tell(ctx, sel.mailbox, sel.mailbox.UIDNext); err != nil {
+	if err := s.server.Teller.Tell(ctx, sel.mailbox, sel.mailbox.UIDNext); err != nil {
 		_ = s.fail("keep what was told", err)
 	}
 }

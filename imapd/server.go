@@ -22,6 +22,7 @@ type Server struct {
 
 	Auth          Authenticator
 	Mailboxes     Mailboxes
+	Teller        Teller
 	Subscriptions Subscriptions
 	Messages      Messages
 	Shelf         Shelf

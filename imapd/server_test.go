@@ -45,7 +45,7 @@ func TestServeStops(t *testing.T) {
 // TestServeListener has the listener fail.
 func TestServeListener(t *testing.T) {
 	f := newFake(t)
-	s := &Server{Auth: f, Mailboxes: f, Subscriptions: f, Messages: f, Shelf: f, Mover: f, Status: f, Commander: f, Watcher: f, Vault: f, Now: time.Now}
+	s := &Server{Auth: f, Mailboxes: f, Teller: f, Subscriptions: f, Messages: f, Shelf: f, Mover: f, Status: f, Commander: f, Watcher: f, Vault: f, Now: time.Now}
 	ln := newPipeListener()
 	ln.Close()
 	if err := s.Serve(context.Background(), ln); !errors.Is(err, net.ErrClosed) {

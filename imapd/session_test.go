@@ -65,7 +65,7 @@ func TestIsolation(t *testing.T) {
 	var seen atomic.Pointer[string]
 	h := newHouse(t, true, func(s *Server) {
 		w := &witness{fake: s.Auth.(*fake), other: &seen}
-		s.Mailboxes, s.Messages, s.Mover, s.Status = w, w, w, w
+		s.Mailboxes, s.Teller, s.Messages, s.Mover, s.Status = w, w, w, w, w
 	})
 	f := h.fake
 	f.CreateMailbox(context.Background(), "alice", "private", "")

@@ -195,7 +195,7 @@ func (g *gateway) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	imap := &imapd.Server{TLS: g.tlsConfig(), Mailboxes: g.db, Subscriptions: g.db, Messages: g.db, Shelf: g.db, Mover: g.db, Status: g.db, Commander: g.db,
+	imap := &imapd.Server{TLS: g.tlsConfig(), Mailboxes: g.db, Teller: g.db, Subscriptions: g.db, Messages: g.db, Shelf: g.db, Mover: g.db, Status: g.db, Commander: g.db,
 		Watcher: g.db, Vault: g.keys.spool, Location: g.policy.Location, Now: time.Now, Log: g.log, Limits: g.imapLimits()}
 	runner := &routing.Runner{Queue: g.db, Direct: g.db, Post: g.db, Ledger: g.db, Keys: finder, Sealer: sealer, Vault: g.keys.spool, Relay: client,
 		Tokens: g.keys.tokens, Config: g.policy, Now: now, Rand: rand.Reader, Log: g.log, Workers: g.config.Relay.Workers,

@@ -21,10 +21,12 @@ func looped(h message.Header) bool { return len(h.Values("Received")) > maxHops 
 
 // checkAuthors makes sure that a person writes under their own name: every address
 // in From and Sender must be one of the account's (RFC 6409 section 6.1). A message
-// without From is given one later.
+// without From is given one later. It is strict, for what it cannot read it has to
+// refuse; for devices, which may write anything, routing only asks whether the
+// addresses it can read are the account's (nameSender).
 func checkAuthors(h message.Header, account routing.Account) *smtp.SMTPError {
 	for _, f := range h.Fields {
-		if !strings.EqualFold(f.Name, "From") && !strings.EqualFold(f.Name, "Sender") {
+		if !f.Is("From") && !f.Is("Sender") {
 			continue
 		}
 		authors, err := readAuthors(f.Value())

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -24,7 +25,13 @@ const (
 
 // bodies is the directory of content too large for a row: <2 hex digits>/<name>, the
 // digits spread the files.
-type bodies struct{ dir string }
+type bodies struct {
+	dir  string
+	sync func(path string) error // puts the names in a directory on disk
+
+	mu     sync.Mutex
+	onDisk map[string]bool // directories of which it is known that their name is
+}
 
 // content is sealed content on its way to a row, or from one: data, or the name of a file.
 // In both places it is followed by a checksum (CRC-32C, big-endian), so that what a disk
@@ -68,7 +75,7 @@ func (c content) columns() (data, file any) {
 // put makes data ready to be referred to by a row. Where it is large, it is in a file,
 // and on disk, when put returns. The file needs no second name while it is written: it
 // counts from the commit that refers to it, and before that it is an orphan.
-func (b bodies) put(data []byte) (content, error) {
+func (b *bodies) put(data []byte) (content, error) {
 	if len(data) <= inlineLimit {
 		return content{size: int64(len(data)), data: slices.Concat(data, checksum(data))}, nil
 	}
@@ -81,7 +88,7 @@ func (b bodies) put(data []byte) (content, error) {
 		return content{}, fmt.Errorf("store body: %w", err)
 	}
 	if err = write(f, data); err == nil {
-		err = syncPath(sub)
+		err = b.sync(sub)
 	}
 	if err != nil {
 		return content{}, fmt.Errorf("store body: %w", errors.Join(err, os.Remove(f.Name())))
@@ -102,7 +109,7 @@ func (db *DB) discard(c content, err error) {
 }
 
 // get returns the content of a row.
-func (b bodies) get(c content) ([]byte, error) {
+func (b *bodies) get(c content) ([]byte, error) {
 	if c.file == "" {
 		return c.whole(c.data)
 	}
@@ -123,26 +130,29 @@ func (b bodies) get(c content) ([]byte, error) {
 // errLost is in the error of content that will not come back.
 var errLost = errors.New("stored content is gone, or not whole")
 
-func (b bodies) remove(file string) error {
+func (b *bodies) remove(file string) error {
 	if err := os.Remove(filepath.Join(b.dir, file)); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
 }
 
-// directory makes sub, and puts its name on disk.
-func (b bodies) directory(sub string) error {
-	if _, err := os.Stat(sub); err == nil {
+// directory makes sub, and puts its name on disk. Where it is there already, its name may
+// still be on its way: to be put there by another, or left by a process that was killed.
+func (b *bodies) directory(sub string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, err := os.Stat(sub); err == nil && b.onDisk[sub] {
 		return nil
 	}
 	if err := os.MkdirAll(sub, 0o700); err != nil {
 		return err
 	}
-	err := errors.Join(syncPath(b.dir), syncPath(filepath.Dir(b.dir)))
-	if err != nil {
-		_ = os.Remove(sub) // or the next would take its name for being on disk; who has put a file there has its own error
+	if err := errors.Join(b.sync(b.dir), b.sync(filepath.Dir(b.dir))); err != nil {
+		return err
 	}
-	return err
+	keep(&b.onDisk, sub, true)
+	return nil
 }
 
 // write fills f, puts it on disk and closes it.

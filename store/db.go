@@ -110,7 +110,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
 	db := &DB{
-		dir: dir, now: o.Now, elapsed: o.Elapsed, announce: o.Announce, log: o.Log, bodies: bodies{dir: filepath.Join(dir, bodiesName)},
+		dir: dir, now: o.Now, elapsed: o.Elapsed, announce: o.Announce, log: o.Log, bodies: bodies{dir: filepath.Join(dir, bodiesName), sync: syncPath},
 		requests: make(chan *request), ended: make(chan struct{}), swept: make(chan struct{}, 1),
 		asked: make(chan struct{}, 1), rendering: o.Rendering & (1<<31 - 1), keep: o.Keep,
 	}

@@ -76,25 +76,11 @@ func (w *world) audit() {
 	w.t.Helper()
 	db := openFile(w.t, w.gateway.Data())
 	defer db.Close()
-	var verdict string
-	if err := db.QueryRow("PRAGMA integrity_check").Scan(&verdict); err != nil || verdict != "ok" {
-		w.t.Errorf("the database: %s, %v", verdict, err)
-	}
-	for what, query := range contradictions {
-		if n := number(w.t, db, query); n != 0 {
-			w.t.Errorf("there are %d %s", n, what)
-		}
-	}
+	w.auditRows(db)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	b := w.read(db)
-	lost := 0
-	for id, n := range w.ids {
-		if len(b.byID[id]) != 2*w.asked[n] {
-			lost++
-			w.t.Errorf("message %d to %d recipients got its 250 as %s, and has %d deliveries on file", n, w.asked[n], id, len(b.byID[id]))
-		}
-	}
+	lost := w.auditPromises(b)
 	unheard := 0
 	for id, ds := range b.byID {
 		if _, promised := w.ids[id]; !promised {
@@ -118,6 +104,32 @@ func (w *world) audit() {
 	w.t.Logf("%d deliveries: %s; %d notices", ended, strings.Join(states, ", "), number(w.t, db, "SELECT count(*) FROM mails"))
 	w.t.Logf("%d copies at the next hop, of which %d were opened and found whole; %d were sent again; %d attempts were under way at %d kills",
 		total(w.copies), w.opened, again, len(w.cut), w.killed)
+}
+
+// auditRows makes sure that what is on file does not contradict itself.
+func (w *world) auditRows(db *sql.DB) {
+	w.t.Helper()
+	var verdict string
+	if err := db.QueryRow("PRAGMA integrity_check").Scan(&verdict); err != nil || verdict != "ok" {
+		w.t.Errorf("the database: %s, %v", verdict, err)
+	}
+	for what, query := range contradictions {
+		if n := number(w.t, db, query); n != 0 {
+			w.t.Errorf("there are %d %s", n, what)
+		}
+	}
+}
+
+// auditPromises makes sure that everything that got its 250 is on file. It returns how much is not.
+func (w *world) auditPromises(b books) (lost int) {
+	w.t.Helper()
+	for id, n := range w.ids {
+		if len(b.byID[id]) != 2*w.asked[n] {
+			lost++
+			w.t.Errorf("message %d to %d recipients got its 250 as %s, and has %d deliveries on file", n, w.asked[n], id, len(b.byID[id]))
+		}
+	}
+	return lost
 }
 
 // countCopies makes sure that every copy that came was one to be sent, and that none was

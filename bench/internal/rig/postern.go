@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,26 +85,35 @@ func (g *Gateway) Prepare(ctx context.Context) error {
 	if err := os.WriteFile(filepath.Join(g.Dir, "password"), []byte(Password+"\n"), 0o600); err != nil {
 		return err
 	}
-	if err := g.Command(ctx, "account", "add", Account, "--device", "--address", Sender, "--password-file", filepath.Join(g.Dir, "password")); err != nil {
-		return err
+	if g.Sealed {
+		if g.Secret, err = pgp.GenerateKey("Sink", "sink@"+Domain, time.Now(), rand.Reader); err != nil {
+			return err
+		}
+		public, err := pgp.PublicOf(g.Secret)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(g.keyFile(), public, 0o600); err != nil {
+			return err
+		}
 	}
-	if !g.Sealed {
-		return nil
+	for _, command := range g.Setup() {
+		if err := g.Command(ctx, command...); err != nil {
+			return err
+		}
 	}
-	secret, err := pgp.GenerateKey("Sink", "sink@"+Domain, time.Now(), rand.Reader)
-	if err != nil {
-		return err
+	return nil
+}
+
+func (g *Gateway) keyFile() string { return filepath.Join(g.Dir, "sink.pgp") }
+
+// Setup is the commands that make the account, and put the key on file. Prepare runs them.
+func (g *Gateway) Setup() (commands [][]string) {
+	commands = append(commands, []string{"account", "add", Account, "--device", "--address", Sender, "--password-file", filepath.Join(g.Dir, "password")})
+	if g.Sealed {
+		commands = append(commands, []string{"key", "import", g.keyFile(), "--address", "*@" + Domain})
 	}
-	g.Secret = secret
-	public, err := pgp.PublicOf(secret)
-	if err != nil {
-		return err
-	}
-	key := filepath.Join(g.Dir, "sink.pgp")
-	if err := os.WriteFile(key, public, 0o600); err != nil {
-		return err
-	}
-	return g.Command(ctx, "key", "import", key, "--address", "*@"+Domain)
+	return commands
 }
 
 func (g *Gateway) config() string {
@@ -148,9 +158,10 @@ encrypt = %q
 
 // Command runs a command of the gateway's on its configuration.
 func (g *Gateway) Command(ctx context.Context, args ...string) error {
-	cmd := exec.CommandContext(ctx, g.Program, append(args, "--config", g.configFile())...)
+	args = slices.Concat(g.Wrap, []string{g.Program}, args, []string{"--config", g.configFile()})
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("postern %s: %w\n%s", strings.Join(args, " "), err, out)
+		return fmt.Errorf("%s: %w\n%s", strings.Join(args, " "), err, out)
 	}
 	return nil
 }

@@ -4,9 +4,13 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 
+	"postern/relay/dane"
 	"postern/relay/mtasts"
 	"postern/routing"
 )
@@ -41,6 +45,17 @@ type Policies interface {
 	Policy(ctx context.Context, domain string) mtasts.Policy
 }
 
+// Secure looks at the DNS by way of a resolver that validates DNSSEC.
+type Secure interface {
+	// Authentic returns the names of a domain that a certificate of its servers may bear:
+	// those by which it is known (RFC 7672 section 3.2.2), none where its MX records are not
+	// proved. The error means that this cannot be known now.
+	Authentic(ctx context.Context, domain string) (names []string, err error)
+	// TLSA returns the records of a server. The error means that the server must not be used
+	// now (RFC 7672 section 2.2.1).
+	TLSA(ctx context.Context, host string, port uint16) (dane.Policy, error)
+}
+
 // authority is who demands something of a server.
 type authority uint8
 
@@ -48,6 +63,7 @@ const (
 	byNobody authority = iota
 	byMemory           // what was seen of the domain's servers before
 	byPolicy           // the domain's MTA-STS policy
+	byDANE             // TLSA records
 )
 
 // demand is what a server found by MX must show before mail goes over a connection to it,
@@ -56,6 +72,7 @@ const (
 type demand struct {
 	level Level
 	by    authority
+	pin   string // the TLSA records that the certificate must match, "" for none
 }
 
 // reason says why the demand is made, for people.
@@ -65,13 +82,16 @@ func (d demand) reason() string {
 		return `as it did before (if that has changed for good, see "postern domain --forget")`
 	case byPolicy:
 		return "as the domain's MTA-STS policy demands"
+	case byDANE:
+		return "as its TLSA records demand"
 	}
 	return "as is required here"
 }
 
 // bond is what a domain's servers are held to.
 type bond struct {
-	domain string // A-labels
+	domain string   // A-labels
+	names  []string // of the domain, where its MX records are proved by DNSSEC
 	policy mtasts.Policy
 	levels map[string]Level // at which its servers were met before, by name
 }
@@ -83,6 +103,12 @@ func (c *Client) bond(ctx context.Context, domain string) (*bond, routing.Outcom
 		return nil, routing.Outcome{}
 	}
 	b := &bond{domain: domain}
+	if c.Secure != nil {
+		var err error
+		if b.names, err = c.Secure.Authentic(ctx, domain); err != nil {
+			return nil, local(routing.Deferred, dnsTrouble, "looking up whether the MX of "+domain+" are secure: "+dnsText(err))
+		}
+	}
 	if c.Policies != nil {
 		b.policy = c.Policies.Policy(ctx, domain)
 	}
@@ -116,20 +142,41 @@ func (b *bond) expected(server string) Level {
 // hold returns h with what it must show before l goes there. Where it may not be used at
 // all, the outcome says why. What is sealed does not depend on TLS for its content, and is
 // held to what the domain itself demands alone.
-func (c *Client) hold(h hop, l *letter) (hop, routing.Outcome) {
+func (c *Client) hold(ctx context.Context, h hop, l *letter) (hop, routing.Outcome) {
 	b := h.bond
 	if b == nil {
 		return h, routing.Outcome{}
+	}
+	if c.Secure != nil {
+		pins, err := c.Secure.TLSA(ctx, h.name, h.port)
+		if err != nil {
+			return h, local(routing.Deferred, dnsTrouble, "looking up TLSA of "+h.name+": "+dnsText(err))
+		}
+		if pins.Applies() {
+			h.need = demand{level: Encrypted, by: byDANE}
+		}
+		if pins.Authenticates() {
+			h.pins, h.names = pins, b.names
+			if h.implicit {
+				h.names = []string{b.domain}
+			}
+			h.need.pin = pinOf(h.pins, h.names)
+			// RFC 8461 section 2: where DANE proves all of the way, MTA-STS has no say. Where
+			// somebody may have forged the MX records it has, beside DANE.
+			if len(h.names) > 0 {
+				return h, routing.Outcome{}
+			}
+		}
 	}
 	if b.policy.Mode == mtasts.Enforce {
 		// RFC 8461 section 5: such a host must not be used.
 		if !b.policy.Matches(h.name) {
 			return h, local(routing.Deferred, noSecurity, fmt.Sprintf("%s is not among the servers that the MTA-STS policy of %s names", h.name, b.domain))
 		}
-		h.need = demand{Verified, byPolicy}
+		h.need.level, h.need.by = Verified, byPolicy
 	}
 	if least := b.expected(h.name); !l.Sealed && least > h.need.level {
-		h.need = demand{least, byMemory}
+		h.need.level, h.need.by = least, byMemory
 	}
 	return h, routing.Outcome{}
 }
@@ -156,18 +203,71 @@ func (c *Client) report(ctx context.Context, h hop, conn *conn) {
 	}
 }
 
-// proves reports whether a server that was let in with any certificate has one for its name.
-func proves(config *tls.Config, state tls.ConnectionState) bool {
-	if len(state.PeerCertificates) == 0 {
-		return false
+// insist sets what the handshake with a server must prove, and returns the word for it
+// where it is more than the configuration asks of every server.
+func (c *conn) insist(config *tls.Config) (by string) {
+	s, need := c.server.smarthost, c.server.need
+	config.ServerName = c.server.name
+	config.InsecureSkipVerify = c.server.tls == TLSOpportunistic && need.level < Verified && (s == nil || s.Username == "")
+	switch {
+	case need.pin != "":
+		config.ServerName = c.server.pins.Base // RFC 7672 section 8.1
+		config.InsecureSkipVerify = true       // the certificate may be known to nobody but the DNS
+		config.VerifyConnection = func(state tls.ConnectionState) error {
+			if err := c.server.pins.Verify(state.PeerCertificates, c.server.names, c.client.Now()); err != nil {
+				return &pinError{err}
+			}
+			if need.level == Verified {
+				return prove(config, c.server.name, state)
+			}
+			return nil
+		}
+		return ", verified by DANE"
+	case need.by == byPolicy:
+		return ", verified by MTA-STS"
 	}
-	options := x509.VerifyOptions{DNSName: config.ServerName, Roots: config.RootCAs, Intermediates: x509.NewCertPool()}
+	return ""
+}
+
+// pinError says that a certificate is not the one that TLSA records name.
+type pinError struct{ cause error }
+
+func (e *pinError) Error() string {
+	return "the server's certificate does not match its TLSA records: " + e.cause.Error()
+}
+
+func (e *pinError) Unwrap() error { return e.cause }
+
+// pinOf tells apart what certificates must match, in whatever order the records came. The
+// names count where one of them is needed besides the match.
+func pinOf(p dane.Policy, names []string) string {
+	records := make([]string, 0, len(p.Records))
+	named := false
+	for _, r := range p.Records {
+		records = append(records, fmt.Sprintf("%d %d %d %x", r.Usage, r.Selector, r.Matching, r.Data))
+		named = named || r.Usage == dane.DANETA
+	}
+	slices.Sort(records)
+	if named {
+		records = append(records, names...)
+	}
+	return p.Base + " " + p.Host + " " + strings.Join(records, ", ")
+}
+
+// prove verifies that a server has a valid certificate for a name, where the handshake did not.
+func prove(config *tls.Config, name string, state tls.ConnectionState) error {
+	if len(state.PeerCertificates) == 0 {
+		return errors.New("the server has no certificate")
+	}
+	options := x509.VerifyOptions{DNSName: name, Roots: config.RootCAs, Intermediates: x509.NewCertPool()}
 	if config.Time != nil {
 		options.CurrentTime = config.Time()
 	}
 	for _, cert := range state.PeerCertificates[1:] {
 		options.Intermediates.AddCert(cert)
 	}
-	_, err := state.PeerCertificates[0].Verify(options)
-	return err == nil
+	if _, err := state.PeerCertificates[0].Verify(options); err != nil {
+		return &tls.CertificateVerificationError{UnverifiedCertificates: state.PeerCertificates, Err: err}
+	}
+	return nil
 }

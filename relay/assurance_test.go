@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"postern/internal/mailtest"
+	"postern/relay/dane"
 	"postern/relay/mtasts"
 	"postern/routing"
 )
@@ -65,13 +67,14 @@ type secured struct {
 	world *world
 	taken map[string]*atomic.Int64 // messages, by server
 	ports map[string]string        // by address:25
+	keys  map[string][]byte        // SHA-256 of the key of each server's certificate
 }
 
 // newSecured starts the servers: name → what it shows. All are exchangers of every domain,
 // in the order given.
 func newSecured(t *testing.T, servers ...[2]string) *secured {
 	t.Helper()
-	s := &secured{world: newWorld(t), taken: map[string]*atomic.Int64{}, ports: map[string]string{}}
+	s := &secured{world: newWorld(t), taken: map[string]*atomic.Int64{}, ports: map[string]string{}, keys: map[string][]byte{}}
 	roots := x509.NewCertPool()
 	s.world.mx = map[string][]*net.MX{}
 	for i, server := range servers {
@@ -82,6 +85,10 @@ func newSecured(t *testing.T, servers ...[2]string) *secured {
 		count := new(atomic.Int64)
 		s.taken[name] = count
 		sink := &mailtest.Sink{Hostname: name, TLS: serverTLS(t, roots, name, kind)}
+		if sink.TLS != nil {
+			sum := sha256.Sum256(sink.TLS.Certificates[0].Leaf.RawSubjectPublicKeyInfo)
+			s.keys[name] = sum[:]
+		}
 		sink.Answer = func(_ context.Context, p mailtest.Phase, _ *mailtest.Transaction) string {
 			if p == mailtest.OnDot {
 				count.Add(1)
@@ -196,6 +203,114 @@ func TestT23(t *testing.T) {
 					t.Errorf("%s, and the server took %d", summary(out), sent)
 				}
 			})
+		}
+	}
+}
+
+// secure is a DNS in which all MX records are proved, or none, and servers have TLSA records.
+type secure struct {
+	names []string
+	pins  map[string]dane.Policy
+	err   error
+}
+
+func (s *secure) Authentic(context.Context, string) ([]string, error) { return s.names, nil }
+
+func (s *secure) TLSA(_ context.Context, host string, _ uint16) (dane.Policy, error) {
+	return s.pins[host], s.err
+}
+
+// TestT23DANE holds servers to TLSA records: what they name is enough where the MX records are
+// proved, and comes on top of the domain's MTA-STS policy where they are not.
+func TestT23DANE(t *testing.T) {
+	record := func(usage dane.Usage, data []byte) dane.Record {
+		return dane.Record{Usage: usage, Selector: dane.SPKI, Matching: dane.SHA2256, Data: data}
+	}
+	enforced := mtasts.Policy{Mode: mtasts.Enforce, MX: []string{"mx.test"}}
+	const (
+		clear, any   = "sent 250 2.0.0 dot", "sent 250 2.0.0 dot TLS1.3"
+		proved       = "sent 250 2.0.0 dot TLS1.3, verified by DANE"
+		noTLS, wrong = "deferred 0 4.7.0 starttls", "deferred 0 4.7.5 starttls"
+		unnamed      = "deferred 0 4.7.0 connect"
+	)
+	for _, tt := range []struct {
+		name, kind string
+		records    func(spki []byte) []dane.Record
+		insecureMX bool
+		policy     mtasts.Policy
+		fault      error
+		sealed     bool
+		want       string
+	}{
+		{name: "no record", kind: "clear", want: clear},
+		{name: "the key", kind: "self-signed", records: func(k []byte) []dane.Record { return []dane.Record{record(dane.DANEEE, k)} }, want: proved},
+		{name: "the key, of another name", kind: "misnamed", records: func(k []byte) []dane.Record { return []dane.Record{record(dane.DANEEE, k)} }, want: proved},
+		{name: "the key, expired", kind: "expired", records: func(k []byte) []dane.Record { return []dane.Record{record(dane.DANEEE, k)} }, want: proved},
+		{name: "another key", kind: "good", records: func([]byte) []dane.Record { return []dane.Record{record(dane.DANEEE, make([]byte, 32))} }, want: wrong},
+		{name: "another key, sealed", kind: "good", records: func([]byte) []dane.Record { return []dane.Record{record(dane.DANEEE, make([]byte, 32))} }, sealed: true, want: wrong},
+		{name: "the next key as well", kind: "good", records: func(k []byte) []dane.Record {
+			return []dane.Record{record(dane.DANEEE, make([]byte, 32)), record(dane.DANEEE, k)}
+		}, want: proved},
+		{name: "stripped", kind: "clear", records: func([]byte) []dane.Record { return []dane.Record{record(dane.DANEEE, make([]byte, 32))} }, want: noTLS},
+		{name: "none usable", kind: "self-signed", records: func(k []byte) []dane.Record { return []dane.Record{record(dane.PKIXEE, k)} }, want: any},
+		{name: "none usable, stripped", kind: "clear", records: func(k []byte) []dane.Record { return []dane.Record{record(dane.PKIXEE, k)} }, want: noTLS},
+		{name: "bogus", kind: "good", fault: &net.DNSError{Err: "server misbehaving", IsTemporary: true}, want: "deferred 0 4.4.3 connect"},
+		{name: "instead of the policy", kind: "self-signed", policy: enforced, records: func(k []byte) []dane.Record { return []dane.Record{record(dane.DANEEE, k)} }, want: proved},
+		{name: "instead of a policy that names others", kind: "self-signed", policy: mtasts.Policy{Mode: mtasts.Enforce, MX: []string{"mx.other.test"}},
+			records: func(k []byte) []dane.Record { return []dane.Record{record(dane.DANEEE, k)} }, want: proved},
+		{name: "by insecure MX", kind: "self-signed", insecureMX: true, records: func(k []byte) []dane.Record { return []dane.Record{record(dane.DANEEE, k)} }, want: proved},
+		{name: "beside the policy", kind: "good", insecureMX: true, policy: enforced, records: func(k []byte) []dane.Record { return []dane.Record{record(dane.DANEEE, k)} }, want: proved},
+		{name: "beside the policy, not valid", kind: "self-signed", insecureMX: true, policy: enforced,
+			records: func(k []byte) []dane.Record { return []dane.Record{record(dane.DANEEE, k)} }, want: wrong},
+		{name: "beside the policy, not the key", kind: "good", insecureMX: true, policy: enforced,
+			records: func([]byte) []dane.Record { return []dane.Record{record(dane.DANEEE, make([]byte, 32))} }, want: wrong},
+		{name: "beside the policy, not named", kind: "good", insecureMX: true, policy: mtasts.Policy{Mode: mtasts.Enforce, MX: []string{"mx.other.test"}},
+			records: func(k []byte) []dane.Record { return []dane.Record{record(dane.DANEEE, k)} }, want: unnamed},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSecured(t, [2]string{"mx.test", tt.kind})
+			dns := &secure{pins: map[string]dane.Policy{}, err: tt.fault}
+			if !tt.insecureMX {
+				dns.names = []string{"x.test"}
+			}
+			if tt.records != nil {
+				dns.pins["mx.test"] = dane.Policy{Base: "mx.test", Host: "mx.test", Records: tt.records(s.keys["mx.test"])}
+			}
+			s.Secure, s.Now, s.Policies = dns, time.Now, policies{"x.test": tt.policy}
+			p := parcel("s@gw.test", "x\r\n", "a@x.test")
+			p.Sealed = tt.sealed
+			out := s.Send(t.Context(), p)[0]
+			if got := summary(out); got != tt.want {
+				t.Errorf("got %q (%s), want %q", got, out.Text, tt.want)
+			}
+			if sent := s.taken["mx.test"].Load(); (sent > 0) != (out.Verdict == routing.Sent) {
+				t.Errorf("%s, and the server took %d", summary(out), sent)
+			}
+		})
+	}
+}
+
+// TestPins: what a connection was verified against tells it apart, in whatever order the DNS
+// gave it.
+func TestPins(t *testing.T) {
+	a := dane.Record{Usage: dane.DANEEE, Selector: dane.SPKI, Matching: dane.SHA2256, Data: []byte("a")}
+	b := dane.Record{Usage: dane.DANETA, Selector: dane.SPKI, Matching: dane.SHA2256, Data: []byte("b")}
+	of := func(names []string, records ...dane.Record) string {
+		return pinOf(dane.Policy{Base: "mx.test", Host: "mx.test", Records: records}, names)
+	}
+	x, y := []string{"x.test"}, []string{"y.test"}
+	for _, tt := range []struct {
+		one, other string
+		same       bool
+	}{
+		{of(x, a, b), of(x, b, a), true},
+		{of(x, a), of(y, a), true}, // a name makes no difference to it
+		{of(x, a, b), of(y, a, b), false},
+		{of(x, a), of(x, b), false},
+		{of(x, a), of(x, a, b), false},
+	} {
+		if (tt.one == tt.other) != tt.same {
+			t.Errorf("%q and %q: the same is %v", tt.one, tt.other, !tt.same)
 		}
 	}
 }

@@ -34,8 +34,15 @@ type Client struct {
 	TLSConfig *tls.Config
 	// Policies are what domains demand of the servers found by MX, besides TLS; nil: none.
 	Policies Policies
+	// Secure finds out what is proved of domains and servers by DNSSEC, and with it the TLSA
+	// records that servers found by MX are held to; nil: no DANE. It should stand for the same
+	// DNS as Resolver.
+	Secure Secure
 	// Memory holds servers found by MX to what they were; nil: nothing is remembered.
 	Memory *Memory
+	// Now tells the time, by which certificates are judged that TLSA records name. It must be
+	// set where Secure is.
+	Now func() time.Time
 
 	// Resolver looks up names; nil is net.DefaultResolver.
 	Resolver Resolver
@@ -165,7 +172,7 @@ func (c *Client) deliver(ctx context.Context, w way, l *letter) {
 		if !e.goesOn(ctx) {
 			break
 		}
-		h, fault := c.hold(h, l)
+		h, fault := c.hold(ctx, h, l)
 		if fault.Verdict == 0 {
 			fault = e.call(ctx, h)
 		}

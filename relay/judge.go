@@ -92,6 +92,7 @@ func (c *conn) judge(phase string, err error) routing.Outcome {
 	var looped *loopError
 	var content *contentError
 	var certificate *tls.CertificateVerificationError
+	var pin *pinError
 	switch {
 	case errors.As(err, &content):
 		o.Status, o.Text = internalTrouble, "internal fault: "+content.Error()
@@ -104,6 +105,8 @@ func (c *conn) judge(phase string, err error) routing.Outcome {
 		o.Status, o.Text = badProtocol, broke.fault
 	case errors.As(err, &looped):
 		o.Verdict, o.Status, o.Text = routing.Refused, loop, looped.Error()
+	case errors.As(err, &pin):
+		o.Status, o.Text = badCertificate, sanitise([]byte(pin.Error()))
 	case errors.As(err, &certificate):
 		o.Status, o.Text = badCertificate, sanitise([]byte(err.Error()))
 		o.Verdict = ownFault(own)

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"postern/dsn"
+	"postern/relay/dane"
 	"postern/routing"
 )
 
@@ -62,6 +63,8 @@ type hop struct {
 	implicit  bool       // it is the recipient's domain itself, which has no MX
 	bond      *bond      // what the servers of that domain are held to; nil where the configuration names the server
 	need      demand     // … and so this one
+	pins      dane.Policy
+	names     []string // that the certificate may bear besides the server's, where it is held to pins
 }
 
 // server is a hop at one of its addresses.

@@ -399,11 +399,12 @@ func TestKeptApart(t *testing.T) {
 	keys := map[key]bool{}
 	for _, h := range []hop{{name: "h", port: 25}, {name: "h", port: 26}, {name: "h", port: 25, tls: TLSRequired}, {name: "h", port: 25, foreign: true},
 		{name: "h", port: 25, smarthost: one}, {name: "h", port: 25, smarthost: two},
-		{name: "h", port: 25, foreign: true, need: demand{Verified, byPolicy}}, {name: "h", port: 25, foreign: true, need: demand{Verified, byMemory}}} {
+		{name: "h", port: 25, foreign: true, need: demand{level: Verified, by: byPolicy}},
+		{name: "h", port: 25, foreign: true, need: demand{level: Verified, by: byMemory}}, {name: "h", port: 25, foreign: true, need: demand{level: Verified, by: byMemory, pin: "3 1 1 00"}}} {
 		keys[h.key()] = true
 	}
-	if len(keys) != 8 {
-		t.Errorf("%d keys, want 8", len(keys))
+	if len(keys) != 9 {
+		t.Errorf("%d keys, want 9", len(keys))
 	}
 }
 

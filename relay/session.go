@@ -153,11 +153,7 @@ func (c *conn) handshake() error {
 	} else {
 		config = new(tls.Config)
 	}
-	config.ServerName = c.server.name
-	s, need := c.server.smarthost, c.server.need
-	if c.server.tls == TLSOpportunistic && need.level < Verified && (s == nil || s.Username == "") {
-		config.InsecureSkipVerify = true
-	}
+	need, by := c.server.need, c.insist(config)
 	conn := tls.Client(c.raw, config)
 	// The watch and the context of the connection end a handshake too.
 	if err := conn.HandshakeContext(context.Background()); err != nil {
@@ -167,14 +163,8 @@ func (c *conn) handshake() error {
 		return err
 	}
 	state := conn.ConnectionState()
-	c.tlsVersion, c.level = strings.ReplaceAll(tls.VersionName(state.Version), " ", ""), Encrypted
-	switch {
-	case !config.InsecureSkipVerify:
-		c.level = Verified
-		if need.by == byPolicy {
-			c.tlsVersion += ", verified by MTA-STS"
-		}
-	case c.server.bond != nil && proves(config, state):
+	c.tlsVersion, c.level = strings.ReplaceAll(tls.VersionName(state.Version), " ", "")+by, Encrypted
+	if !config.InsecureSkipVerify || c.server.bond != nil && prove(config, c.server.name, state) == nil {
 		c.level = Verified
 	}
 	c.use(conn)

@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -228,13 +230,7 @@ func TestKeyWatch(t *testing.T) {
 		}
 	}
 	s.clock.add(2 * day)
-	g := &gateway{config: defaultConfig(), db: s.db, keys: &gatewayKeys{spool: s.spool}, log: slog.New(slog.NewTextHandler(t.Output(), nil)), metrics: newMetrics()}
-	g.config.Keys.Tell = "alice"
-	w, err := newKeyWatch(g)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.now = s.clock.Now
+	w, g := s.keyWatch()
 	for range 3 {
 		if err := w.look(t.Context()); err != nil {
 			t.Fatal(err)
@@ -259,25 +255,125 @@ func TestKeyWatch(t *testing.T) {
 	if seen != 5 {
 		t.Errorf("%d states are counted", seen)
 	}
-	boxes, err := s.db.Mailboxes(t.Context(), "alice")
-	if err != nil {
-		t.Fatal(err)
+	notices := s.inbox()
+	if len(notices) != 1 {
+		t.Fatalf("alice has %d mails, want the one notice", len(notices))
 	}
-	mails := 0
-	for _, m := range boxes {
-		if m.Name != "INBOX" {
-			continue
+	if n := strings.Count(notices[0], "\r\n- "); n != 3 || !strings.Contains(notices[0], "SHOR of short@dest.test expires on 2026-03-21") {
+		t.Errorf("told of %d:\n%s", n, notices[0])
+	}
+}
+
+// keyWatch is that of a gateway that was just started, which tells alice.
+func (s *sealing) keyWatch() (*keyWatch, *gateway) {
+	s.t.Helper()
+	g := &gateway{config: defaultConfig(), db: s.db, keys: &gatewayKeys{spool: s.spool}, log: slog.New(slog.NewTextHandler(s.t.Output(), nil)), metrics: newMetrics()}
+	g.config.Keys.Tell = "alice"
+	w, err := newKeyWatch(g)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	w.now = s.clock.Now
+	return w, g
+}
+
+// inbox is what alice has there.
+func (s *sealing) inbox() (mails []string) {
+	s.t.Helper()
+	boxes, err := s.db.Mailboxes(s.t.Context(), "alice")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	inbox := boxes[slices.IndexFunc(boxes, func(m routing.Mailbox) bool { return m.Name == "INBOX" })]
+	items, err := s.db.Items(s.t.Context(), inbox)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, it := range items {
+		sealed, err := s.db.Load(s.t.Context(), inbox, it.UID)
+		if err != nil {
+			s.t.Fatal(err)
 		}
-		items, err := s.db.Items(t.Context(), m)
+		raw, err := s.spool.Unwrap(routing.SealedMail+"alice", sealed)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		mails = append(mails, string(raw))
+	}
+	return mails
+}
+
+// TestKeyWatchRestarts: a restart tells nothing again that was told, whatever came in
+// between, and all that was not.
+func TestKeyWatchRestarts(t *testing.T) {
+	const day = 24 * time.Hour
+	s := newSealing(t)
+	file := func(address string, life time.Duration, source store.Source) {
+		t.Helper()
+		public, err := pgp.PublicOf(s.secret(address, life))
 		if err != nil {
 			t.Fatal(err)
 		}
-		mails += len(items)
+		if err := s.db.PutCert(t.Context(), store.Cert{Address: address, Fingerprint: strings.ToUpper(address[:1]), Source: source, Public: public}); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if mails != 1 {
-		t.Errorf("alice has %d mails, want the one notice", mails)
+	told := 0
+	restart := func(doing string, want ...string) {
+		t.Helper()
+		for range 2 { // and a look an hour later
+			w, _ := s.keyWatch()
+			for range 2 {
+				if err := w.look(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		fresh := s.inbox()[told:]
+		told += len(fresh)
+		got := strings.Join(fresh, "")
+		if len(fresh) > 1 || strings.Count(got, "\r\n- ") != len(want) {
+			t.Errorf("%s: %d notices, want one of %d keys:\n%s", doing, len(fresh), len(want), got)
+		}
+		for _, s := range want {
+			if !strings.Contains(got, s) {
+				t.Errorf("%s: nothing of %q in\n%s", doing, s, got)
+			}
+		}
 	}
-	if len(w.told) != 3 || !strings.Contains(w.told[0]+w.told[1]+w.told[2], "SHOR of short@dest.test expires on 2026-03-21") {
-		t.Errorf("told %q", w.told)
+	file("a@dest.test", 40*day, store.Pinned)
+	file("b@dest.test", 0, store.Pinned)
+	restart("nothing is wrong")
+	s.clock.add(20 * day)
+	restart("one expires", "the key A of a@dest.test expires")
+	s.clock.add(5 * day)
+	restart("it still does")
+	file("c@dest.test", 0, store.Pending)
+	restart("another waits", "another key than the one known was found for c@dest.test")
+	s.clock.add(20 * day)
+	restart("the first has expired", "A of a@dest.test: no usable key")
+	if all := s.inbox(); !strings.Contains(all[told-1], "Of 1 more you were told before") {
+		t.Errorf("nothing of the other:\n%s", all[told-1])
 	}
+	file("a@dest.test", 20*day, store.Pinned)
+	restart("renewed, and not for long", "the key A of a@dest.test expires")
+	if err := s.db.RemoveCert(t.Context(), "c@dest.test", "C"); err != nil {
+		t.Fatal(err)
+	}
+	file("a@dest.test", 0, store.Pinned)
+	restart("all is well")
+	file("c@dest.test", 0, store.Pending)
+	restart("found once more", "was found for c@dest.test")
+	if err := s.db.RemoveAccount(t.Context(), "alice"); err != nil {
+		t.Fatal(err)
+	}
+	w, _ := s.keyWatch()
+	if err := w.look(t.Context()); !errors.Is(err, routing.ErrNotFound) {
+		t.Errorf("nobody to tell: %v", err)
+	}
+	if err := s.db.CreateAccount(t.Context(), routing.Account{Name: "alice", Addresses: []routing.Address{s.address("alice@example.org")}}, "hash"); err != nil {
+		t.Fatal(err)
+	}
+	told = 0
+	restart("who has the name now", "was found for c@dest.test")
 }

@@ -60,7 +60,13 @@ type keyWatch struct {
 	log   *slog.Logger
 
 	gauge *prometheus.GaugeVec
-	told  []string // the warnings last given
+	told  []keyWarning // the warnings last given by this process
+}
+
+// keyWarning is what there is to do about a key.
+type keyWarning struct {
+	store.KeyStage
+	text string // for people
 }
 
 func newKeyWatch(g *gateway) (*keyWatch, error) {
@@ -93,41 +99,67 @@ func (w *keyWatch) look(ctx context.Context) error {
 		return err
 	}
 	counts := map[string]int{keyUsable: 0, keyExpiring: 0, keyUnusable: 0, keyPending: 0, keyRevoked: 0}
-	var warnings []string
+	var warnings []keyWarning
 	for _, c := range certs {
-		state, warning := w.judge(c)
+		state, stage, text := w.judge(c)
 		counts[state]++
-		if warning != "" {
-			warnings = append(warnings, warning)
+		if text != "" {
+			warnings = append(warnings, keyWarning{store.KeyStage{Address: c.Address, Fingerprint: c.Fingerprint, Stage: stage}, text})
 		}
 	}
 	for state, n := range counts {
 		w.gauge.WithLabelValues(state).Set(float64(n))
 	}
-	fresh := slices.DeleteFunc(slices.Clone(warnings), func(s string) bool { return slices.Contains(w.told, s) })
-	for _, s := range fresh {
-		w.log.Warn("a key needs attention", "what", s)
-	}
-	if len(fresh) > 0 && w.tell != "" {
-		if err := w.notify(ctx, warnings); err != nil {
-			return fmt.Errorf("tell %s of keys: %w", w.tell, err)
+	for _, one := range warnings {
+		if !slices.Contains(w.told, one) {
+			w.log.Warn("a key needs attention", "what", one.text)
 		}
 	}
 	w.told = warnings
-	return nil
+	if w.tell == "" {
+		return nil
+	}
+	return w.notify(ctx, warnings)
 }
 
-// judge returns the state of a key, and what there is to do about it, "" for nothing.
-func (w *keyWatch) judge(c store.Cert) (state, warning string) {
+// notify tells the account of what it was not told yet, over all runs of the gateway.
+func (w *keyWatch) notify(ctx context.Context, warnings []keyWarning) error {
+	before, err := w.db.ToldOfKeys(ctx, w.tell)
+	if err != nil {
+		return err
+	}
+	var now []store.KeyStage
+	var fresh []string
+	for _, one := range warnings {
+		now = append(now, one.KeyStage)
+		if !slices.Contains(before, one.KeyStage) {
+			fresh = append(fresh, one.text)
+		}
+	}
+	var notice *routing.Deposit
+	switch {
+	case len(fresh) > 0:
+		if notice, err = w.notice(fresh, len(warnings)-len(fresh)); err != nil {
+			return err
+		}
+	case len(now) == len(before):
+		return nil // they are the same
+	}
+	return w.db.TellOfKeys(ctx, w.tell, now, notice)
+}
+
+// judge returns the state of a key, and where there is something to do about it, which
+// stage it has come to, and what to do. Each stage is told of once.
+func (w *keyWatch) judge(c store.Cert) (state, stage, warning string) {
 	switch c.Source {
 	case store.Revoked:
-		return keyRevoked, ""
+		return keyRevoked, "", ""
 	case store.Pending:
-		return keyPending, fmt.Sprintf("another key than the one known was found for %s: compare its fingerprint %s with its owner, then: postern key confirm %s", c.Address, c.Fingerprint, c.Fingerprint)
+		return keyPending, keyPending, fmt.Sprintf("another key than the one known was found for %s: compare its fingerprint %s with its owner, then: postern key confirm %s", c.Address, c.Fingerprint, c.Fingerprint)
 	}
 	now := w.now()
 	if err := pgp.Usable(c.Public, now); err != nil {
-		return keyUnusable, fmt.Sprintf("%s of %s: %v", c.Fingerprint, c.Address, err)
+		return keyUnusable, keyUnusable + ": " + err.Error(), fmt.Sprintf("%s of %s: %v", c.Fingerprint, c.Address, err)
 	}
 	if w.warn > 0 {
 		if err := pgp.Usable(c.Public, now.Add(w.warn)); err != nil {
@@ -135,28 +167,28 @@ func (w *keyWatch) judge(c store.Cert) (state, warning string) {
 			if parsed, err := pgp.ParseCerts(c.Public); err == nil && !parsed[0].Expires.IsZero() {
 				expires = " on " + parsed[0].Expires.Format(time.DateOnly)
 			}
-			return keyExpiring, fmt.Sprintf("the key %s of %s expires%s: ask its owner for the renewed one", c.Fingerprint, c.Address, expires)
+			return keyExpiring, keyExpiring + expires, fmt.Sprintf("the key %s of %s expires%s: ask its owner for the renewed one", c.Fingerprint, c.Address, expires)
 		}
 	}
-	return keyUsable, ""
+	return keyUsable, "", ""
 }
 
-// notify puts a notice into the mailbox of the account that is told.
-func (w *keyWatch) notify(ctx context.Context, warnings []string) error {
+// notice is what is put into the mailbox of the account that is told. more is how many keys
+// it was told of before that still need attention.
+func (w *keyWatch) notice(fresh []string, more int) (*routing.Deposit, error) {
 	var id [8]byte
 	if _, err := rand.Read(id[:]); err != nil {
-		return err
+		return nil, err
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "From: Postern <postern@%[1]s>\r\nTo: undisclosed-recipients:;\r\nSubject: Keys that need attention: %[2]d\r\nDate: %[3]s\r\nMessage-ID: <keys-%[4]s@%[1]s>\r\n"+
 		"Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"+
-		"These keys need attention, or mail cannot be sealed for their owners.\r\n", w.host, len(warnings), w.now().Format(time.RFC1123Z), hex.EncodeToString(id[:]))
-	for _, s := range warnings {
+		"These keys need attention, or mail cannot be sealed for their owners.\r\n", w.host, len(fresh), w.now().Format(time.RFC1123Z), hex.EncodeToString(id[:]))
+	for _, s := range fresh {
 		b.WriteString("\r\n- " + printable(s) + "\r\n")
 	}
-	d, err := routing.NewDeposit(w.vault, nil, w.tell, []byte(b.String()))
-	if err != nil {
-		return err
+	if more > 0 {
+		fmt.Fprintf(&b, "\r\nOf %d more you were told before: \"postern key list\" shows them all.\r\n", more)
 	}
-	return w.db.Deposit(ctx, d)
+	return routing.NewDeposit(w.vault, nil, w.tell, []byte(b.String()))
 }

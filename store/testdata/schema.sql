@@ -330,3 +330,11 @@ CREATE TABLE tasks (
 CREATE INDEX tasks_delivery ON tasks (delivery);
 
 CREATE INDEX tasks_message ON tasks (message);
+
+CREATE TABLE told_keys (
+  account     INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+  address     TEXT    NOT NULL,                -- as in certs
+  fingerprint TEXT    NOT NULL,
+  stage       TEXT    NOT NULL CHECK (stage <> ''), -- what there was to tell, for the program
+  PRIMARY KEY (account, address, fingerprint)
+) STRICT, WITHOUT ROWID;

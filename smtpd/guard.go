@@ -396,7 +396,7 @@ func (g *guard) handshake(ctx context.Context) bool {
 	if err != nil {
 		// The connection is in no state to say anything on.
 		g.dead, g.linger = true, false
-		g.server.log.DebugContext(ctx, "TLS handshake", "listener", g.server.name, "remote", g.client, "error", err)
+		g.server.log.DebugContext(ctx, "TLS handshake", "listener", g.server.name, "remote", g.client, "err", err)
 		return false
 	}
 	g.stream = t

@@ -147,6 +147,6 @@ func (s *inbound) later(doing string, err error) *smtp.SMTPError {
 	if r.Temporary() {
 		return r
 	}
-	s.log.ErrorContext(s.ctx, doing, "error", err)
+	s.log.ErrorContext(s.ctx, doing, "err", err)
 	return replyInternal
 }

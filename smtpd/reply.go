@@ -59,7 +59,7 @@ func replyTo(ctx context.Context, log *slog.Logger, doing string, err error) *sm
 	case errors.Is(err, routing.ErrVoidToken):
 		return replyVoid
 	}
-	log.ErrorContext(ctx, doing, "error", err)
+	log.ErrorContext(ctx, doing, "err", err)
 	switch {
 	case errors.Is(err, routing.ErrDiskFull):
 		return replyDiskFull

@@ -129,7 +129,7 @@ func (s *server) accept(ctx, life context.Context, l net.Listener, r *registry) 
 		default:
 			// Most likely too many open files: others need them to finish.
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			s.log.ErrorContext(ctx, "accept", "listener", s.name, "error", err)
+			s.log.ErrorContext(ctx, "accept", "listener", s.name, "err", err)
 			select {
 			case <-ctx.Done():
 			case <-time.After(pause):
@@ -246,11 +246,11 @@ type engineLog struct {
 }
 
 func (e engineLog) Printf(format string, v ...any) {
-	e.log.Error("smtp engine", "listener", e.name, "error", fmt.Sprintf(format, v...))
+	e.log.Error("smtp engine", "listener", e.name, "err", fmt.Sprintf(format, v...))
 }
 
 func (e engineLog) Println(v ...any) {
-	e.log.Error("smtp engine", "listener", e.name, "error", string(bytes.TrimSpace(fmt.Appendln(nil, v...))))
+	e.log.Error("smtp engine", "listener", e.name, "err", string(bytes.TrimSpace(fmt.Appendln(nil, v...))))
 }
 
 // registry knows the connections of one listener.

@@ -288,6 +288,6 @@ func (w *World) record(from Path, to []Path, messageID, said string) {
 
 func (w *World) logf(what string, err error) {
 	if w.Log != nil {
-		w.Log.Warn("world: "+what, slog.Any("error", err))
+		w.Log.Warn("world: "+what, slog.Any("err", err))
 	}
 }

@@ -149,7 +149,7 @@ func (g *Gate) take(ctx context.Context, s *Submission, policy *Policy, h messag
 	if err != nil {
 		return Receipt{}, err
 	}
-	accepted, err := g.accept(ctx, s, policy, original, body, stamp, digest)
+	accepted, err := g.accept(ctx, &intake{s: s, policy: policy, original: original, body: body, stamp: stamp, digest: digest})
 	unused := drawn{s.Account.Name, stamp.Sequence, digest}
 	switch {
 	case errors.Is(err, ErrBusy):
@@ -165,12 +165,23 @@ func (g *Gate) take(ctx context.Context, s *Submission, policy *Policy, h messag
 	return Receipt{ID: accepted, Priority: policy.Priority, Lowered: policy.Lowered, Warnings: policy.Warnings}, nil
 }
 
+// intake is a submission with all that was made of it before it is sealed.
+type intake struct {
+	s        *Submission
+	policy   *Policy
+	original message.Header // what the recipients are to see, without control fields
+	body     []byte
+	stamp    *message.Stamp
+	digest   []byte // of stamp
+}
+
 // accept seals the message and commits it.
-func (g *Gate) accept(ctx context.Context, s *Submission, p *Policy, original message.Header, body []byte, stamp *message.Stamp, digest []byte) (MessageID, error) {
+func (g *Gate) accept(ctx context.Context, in *intake) (MessageID, error) {
+	s, p, stamp := in.s, in.policy, in.stamp
 	a := &Acceptance{Message: Message{
 		ID: MessageID(stamp.ID), Account: s.Account.Name, Sender: s.From, Priority: p.Priority, Accepted: stamp.Accepted,
-		Size: int64(len(s.Raw)), EnvID: p.EnvID, Ret: s.Ret, Sequence: stamp.Sequence, Digest: digest, Dedup: p.Dedup,
-		Warnings: p.Warnings, Audience: p.Audience, IDHash: HashID(original.Get("Message-ID")),
+		Size: int64(len(s.Raw)), EnvID: p.EnvID, Ret: s.Ret, Sequence: stamp.Sequence, Digest: in.digest, Dedup: p.Dedup,
+		Warnings: p.Warnings, Audience: p.Audience, IDHash: HashID(in.original.Get("Message-ID")),
 	}, Recipients: slices.Clone(p.Recipients)}
 	m := &a.Message
 	for i := range a.Recipients {
@@ -188,7 +199,7 @@ func (g *Gate) accept(ctx context.Context, s *Submission, p *Policy, original me
 	if p.Dedup != "" {
 		a.DedupAfter = stamp.Accepted.Add(-g.Config.DedupWindow)
 	}
-	if err := g.seal(ctx, m, s, p, original, body, stamp); err != nil {
+	if err := g.seal(ctx, m, in); err != nil {
 		return "", err
 	}
 	a.Sent = g.sentCopy(ctx, s, m)
@@ -201,8 +212,9 @@ func (g *Gate) accept(ctx context.Context, s *Submission, p *Policy, original me
 
 // seal fills in all of m that is sealed: the content, once for all copies; the
 // outer header of the copies; and the header for the view.
-func (g *Gate) seal(ctx context.Context, m *Message, s *Submission, p *Policy, original message.Header, body []byte, stamp *message.Stamp) error {
-	outer := message.OuterHeader(original, message.Outer{
+func (g *Gate) seal(ctx context.Context, m *Message, in *intake) error {
+	s := in.s
+	outer := message.OuterHeader(in.original, message.Outer{
 		Subject: g.Config.NeutralSubj,
 		ID:      string(m.ID),
 		Received: message.Received(message.Trace{HELO: s.Client.HELO, Addr: s.Client.Addr, Host: g.Config.Hostname,
@@ -227,13 +239,13 @@ func (g *Gate) seal(ctx context.Context, m *Message, s *Submission, p *Policy, o
 	if err != nil {
 		return err
 	}
-	payload := message.Payload{Original: original, Body: body, Stamp: stamp, Outer: outer,
+	payload := message.Payload{Original: in.original, Body: in.body, Stamp: in.stamp, Outer: outer,
 		Extra: extra, Boundary: boundary, Location: g.Config.Location}
 	content, err := message.Protect(payload)
 	if err != nil {
 		return fmt.Errorf("protect content: %w", err)
 	}
-	readers, inClear, err := g.readers(ctx, s, p)
+	readers, inClear, err := g.readers(ctx, s, in.policy)
 	if err != nil {
 		return err
 	}
@@ -247,7 +259,7 @@ func (g *Gate) seal(ctx context.Context, m *Message, s *Submission, p *Policy, o
 	if m.Head, err = g.Vault.Wrap(SealedHead+string(m.ID), outer.Bytes()); err != nil {
 		return fmt.Errorf("seal outer header: %w", err)
 	}
-	if m.View, err = g.Vault.Wrap(SealedView+string(m.ID), viewHeader(original).Bytes()); err != nil {
+	if m.View, err = g.Vault.Wrap(SealedView+string(m.ID), viewHeader(in.original).Bytes()); err != nil {
 		return fmt.Errorf("seal view: %w", err)
 	}
 	return nil
@@ -335,88 +347,6 @@ func (g *Gate) stamp(s *Submission, p *Policy, original message.Header, id Messa
 		st.Submitted = date
 	}
 	return st
-}
-
-// counter is where an account's sequence stands.
-type counter struct {
-	mu       sync.Mutex
-	loaded   bool
-	sequence int64
-	digest   []byte
-}
-
-// draw gives the stamp the account's next number and the digest of the stamp
-// before it, and returns its own digest. Only this happens under the account's
-// lock: sealing and committing do not wait for each other.
-func (g *Gate) draw(ctx context.Context, account string, stamp *message.Stamp) ([]byte, error) {
-	g.mu.Lock()
-	if g.counter == nil {
-		g.counter = make(map[string]*counter)
-	}
-	c := g.counter[account]
-	if c == nil {
-		c = new(counter)
-		g.counter[account] = c
-	}
-	g.mu.Unlock()
-
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.loaded {
-		var err error
-		if c.sequence, c.digest, err = g.Ledger.LastStamp(ctx, account); err != nil {
-			return nil, fmt.Errorf("read last stamp: %w", err)
-		}
-		c.loaded = true
-	}
-	stamp.Sequence, stamp.Previous = c.sequence+1, c.digest
-	digest := stamp.Digest()
-	c.sequence, c.digest = stamp.Sequence, digest[:]
-	return digest[:], nil
-}
-
-// drawn is a number of a stamp that stands for no message.
-type drawn struct {
-	account  string
-	sequence int64
-	digest   []byte
-}
-
-// maxUnvoided is how many numbers are remembered that could not be recorded as void.
-const maxUnvoided = 1000
-
-// void records that a number stands for no message, so that a gap always means
-// something.
-func (g *Gate) void(ctx context.Context, d drawn) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer cancel()
-	if err := g.Ledger.Void(ctx, d.account, d.sequence, d.digest); err != nil {
-		g.voidLater(d)
-	}
-}
-
-// voidLater has a number recorded when the next message was accepted. Until then, and if
-// the gateway is stopped before, the gap shows in the numbers themselves; the next start
-// records it.
-func (g *Gate) voidLater(d drawn) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.unvoided) < maxUnvoided {
-		g.unvoided = append(g.unvoided, d)
-		return
-	}
-	g.Log.Error("a number that stands for no message is not recorded: there are too many", "account", d.account, "sequence", d.sequence)
-}
-
-// voidKept records what voidLater has kept.
-func (g *Gate) voidKept(ctx context.Context) {
-	g.mu.Lock()
-	kept := g.unvoided
-	g.unvoided = nil
-	g.mu.Unlock()
-	for _, d := range kept {
-		g.void(ctx, d)
-	}
 }
 
 func drawID(rand io.Reader, now time.Time) (MessageID, error) {

@@ -1,12 +1,99 @@
 package routing
 
 import (
-	"strings"
+	"net/netip"
 	"time"
-	"unicode"
-	"unicode/utf8"
+)
 
-	"postern/dsn"
+// Config is the part of the configuration that policy depends on. It is plain
+// data: cmd/postern fills it from TOML.
+type Config struct {
+	Hostname      string              // our name, in Received and in reports
+	ReturnDomain  string              // domain of the tokens' addresses
+	LocalDomains  []string            // domains whose addresses belong to accounts here
+	Shared        []string            // of LocalDomains, those of which others have addresses elsewhere
+	MaxRecipients int                 // destinations a message may have, alternates included (32)
+	Levels        map[string]Level    // by priority name; every name is present
+	Policies      map[string]Named    // for Postern-Policy
+	Rules         []Rule              // in order; the first that gives a value wins, value by value
+	Domains       map[string]Security // by domain in lower case as A-label, "*" for the rest
+	Accounts      map[string]Security // by account: the least for all that it sends; "" and absent ask for nothing
+	ToSelf        map[string]bool     // by account: a copy sealed for the sender's own key is put into Sent
+	Keyless       map[string]bool     // by domain likewise: what cannot be sealed for it is refused at submission
+	NeutralSubj   string              // outer Subject; "" keeps the original's
+	Location      *time.Location      // for times shown to people; nil: UTC
+	Stamp         StampFields         // configured minimum
+	DedupWindow   time.Duration
+	StandDown     bool // tell those who need not act any more, once one has acknowledged
+	SubjectTags   bool // honour "[!urgent]"
+	AddressTags   bool // honour "+p-…"
+}
+
+// Level is what a priority brings with it.
+type Level struct {
+	Retry    Schedule
+	Patience time.Duration
+	Warn     time.Duration
+	Expires  time.Duration // from acceptance; 0: never
+	Window   time.Duration
+}
+
+// Named is a chain with responses, kept in the configuration.
+type Named struct {
+	Goal       Goal
+	GoalSet    bool
+	Alternates []Alternate
+	Responses  Responses
+	StandDown  bool // see Terms.StandDown
+}
+
+// Alternate is one alternate as it was asked for, before chains are built.
+type Alternate struct {
+	Address Address
+	On      []Trigger
+	After   time.Duration
+	Step    int     // 0: the next one
+	For     Address // zero: for every recipient
+}
+
+// Rule gives values to submissions that match all of its conditions; an empty
+// condition matches everything.
+type Rule struct {
+	Account   string
+	Network   netip.Prefix // zero: any
+	Sender    string       // address, "@domain", or with * as a wildcard
+	Recipient string       // likewise
+	Subject   string       // case-insensitive, with * as a wildcard
+
+	Priority   *Priority
+	Policy     string
+	Goal       *Goal
+	Device     string
+	Location   string
+	Alternates []Alternate
+	Responses  Responses
+}
+
+// Security says how mail for a domain leaves.
+type Security string
+
+// The levels of security, weakest first.
+const (
+	Plain   Security = "none"    // as it came; only the configuration can say so
+	Signed  Security = "sign"    // in clear, signed
+	Prefer  Security = "prefer"  // sealed where there is a key, in clear where there is none; only the configuration can say so
+	Require Security = "require" // sealed, or not at all
+)
+
+// StampFields is a set of stamp fields.
+type StampFields uint8
+
+// The stamp fields a sender can add.
+const (
+	StampDevice StampFields = 1 << iota
+	StampLocation
+	StampSequence
+	StampClient
 )
 
 // location is where the times shown to people are.
@@ -48,35 +135,3 @@ func stronger(a, b Security) Security {
 }
 
 var securityRank = map[Security]int{Plain: 1, Signed: 2, Prefer: 3, Require: 4}
-
-// Status codes of outcomes that no remote side spoke (RFC 3463).
-var (
-	storedStatus     = dsn.Status{Class: 2, Subject: 1, Detail: 5}
-	noKeyStatus      = dsn.Status{Class: 5, Subject: 7, Detail: 5}
-	keyPendingStatus = dsn.Status{Class: 4, Subject: 7, Detail: 5}
-	internalStatus   = dsn.Status{Class: 4, Subject: 3, Detail: 0}
-)
-
-// clean makes text from outside fit for headers, logs and people: one line, no
-// control characters, at most MaxText bytes.
-func clean(s string) string {
-	// What is kept is bounded before it is looked at: a reply may be of megabytes.
-	s = strings.ToValidUTF8(s[:min(len(s), 4*MaxText)], "�")
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n', r == '\t', r == '\u2028', r == '\u2029':
-			return ' '
-		case unicode.IsControl(r), unicode.Is(unicode.Cf, r):
-			return -1
-		}
-		return r
-	}, s)
-	s = strings.TrimSpace(s)
-	if len(s) > MaxText {
-		s = s[:MaxText]
-		for !utf8.ValidString(s) {
-			s = s[:len(s)-1]
-		}
-	}
-	return s
-}

@@ -71,3 +71,11 @@ const MaxText = 4096
 
 // phaseReport is the Phase of an outcome that a report told.
 const phaseReport = "report"
+
+// Status codes of outcomes that no remote side spoke (RFC 3463).
+var (
+	storedStatus     = dsn.Status{Class: 2, Subject: 1, Detail: 5}
+	noKeyStatus      = dsn.Status{Class: 5, Subject: 7, Detail: 5}
+	keyPendingStatus = dsn.Status{Class: 4, Subject: 7, Detail: 5}
+	internalStatus   = dsn.Status{Class: 4, Subject: 3, Detail: 0}
+)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // maxQuoted is how much of a bad value an error repeats, in bytes.
@@ -119,4 +121,28 @@ func glob(pattern, s string) bool {
 		s = s[i+len(part):]
 	}
 	return true
+}
+
+// clean makes text from outside fit for headers, logs and people: one line, no
+// control characters, at most MaxText bytes.
+func clean(s string) string {
+	// What is kept is bounded before it is looked at: a reply may be of megabytes.
+	s = strings.ToValidUTF8(s[:min(len(s), 4*MaxText)], "�")
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n', r == '\t', r == '\u2028', r == '\u2029':
+			return ' '
+		case unicode.IsControl(r), unicode.Is(unicode.Cf, r):
+			return -1
+		}
+		return r
+	}, s)
+	s = strings.TrimSpace(s)
+	if len(s) > MaxText {
+		s = s[:MaxText]
+		for !utf8.ValidString(s) {
+			s = s[:len(s)-1]
+		}
+	}
+	return s
 }

@@ -105,7 +105,7 @@ func TestCurl(t *testing.T) {
 	if got := curl("imap", st.plain, "", "--ssl-reqd"); !strings.Contains(got, `"Status/Sent"`) {
 		t.Errorf("got %q", got)
 	}
-	if got := curl("imaps", st.tls, "Status%2FSent;UID=101"); !strings.Contains(got, "Sent to bob@ok.test at 14:01") {
+	if got := curl("imaps", st.tls, "Status%2FSent;UID=101"); !strings.Contains(got, "Sent sealed to bob@ok.test at 14:01") {
 		t.Errorf("got %q", got)
 	}
 	file := filepath.Join(st.dir, "new.eml")

@@ -326,3 +326,23 @@ func TestStandingChanges(t *testing.T) {
 		}
 	}
 }
+
+// TestProtection: an entry says of what has left how it was protected.
+func TestProtection(t *testing.T) {
+	for _, tt := range []struct {
+		tls    string
+		sealed bool
+		want   string
+	}{
+		{"TLS1.3", true, "mx.test took it, sealed, over TLS 1.3: 250 ok"},
+		{"TLS1.2, verified by DANE", true, "mx.test took it, sealed, over TLS 1.2 verified by DANE: 250 ok"},
+		{"", true, "mx.test took it, sealed: 250 ok"},
+		{"TLS1.3, verified by MTA-STS", false, "mx.test took it, not sealed, over TLS 1.3 verified by MTA-STS: 250 ok"},
+		{"", false, "mx.test took it, neither sealed nor over TLS: 250 ok"},
+	} {
+		o := routing.Outcome{Verdict: routing.Sent, Code: 250, Text: "ok", Remote: "mx.test[192.0.2.1]:25", TLS: tt.tls, Sealed: tt.sealed}
+		if got := attemptWords(&routing.Record{Event: routing.Event{Kind: routing.EventAttempt, Outcome: o}}); got != tt.want {
+			t.Errorf("%q, want %q", got, tt.want)
+		}
+	}
+}

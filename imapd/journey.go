@@ -158,7 +158,7 @@ func attemptWords(r *routing.Record) string {
 	reply := replyText(o)
 	switch o.Verdict {
 	case routing.Sent:
-		return said(host+" took it", reply)
+		return said(host+" took it, "+protection(o), reply)
 	case routing.Stored:
 		return "put into the mailbox here"
 	case routing.Refused:
@@ -177,6 +177,20 @@ func attemptWords(r *routing.Record) string {
 		return said("no server could be reached", reply)
 	}
 	return said(host+" asked to try again later", reply)
+}
+
+// protection says how a copy was protected on its way to the next server.
+func protection(o routing.Outcome) string {
+	over := show(strings.NewReplacer("TLS1.", "TLS 1.", ", verified", " verified").Replace(o.TLS))
+	switch {
+	case o.Sealed && over != "":
+		return "sealed, over " + over
+	case o.Sealed:
+		return "sealed"
+	case over != "":
+		return "not sealed, over " + over
+	}
+	return "neither sealed nor over TLS"
 }
 
 // hostOf is the name of a remote host, without address and port.

@@ -12,7 +12,7 @@ import (
 
 // renderVersion changes with what an entry looks like: sizes that were kept of an older
 // one no longer hold. TestRenderVersion says when.
-const renderVersion = 4
+const renderVersion = 5
 
 // Rendering is a number for how entries are shown: while it stays the same, each has the
 // same octets. It follows from this program and from what is known of the time zone.

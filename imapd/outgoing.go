@@ -19,7 +19,11 @@ func senderLead(e *routing.Entry, c clock) string {
 	case routing.Sending:
 		return fmt.Sprintf("Being sent to %s: try %d began %s.", to, d.Attempts, c.at(d.Since))
 	case routing.Relayed:
-		lead := fmt.Sprintf("Sent to %s %s, %s.", to, c.at(d.Since), c.since(d.Since, "submitted"))
+		sent := "Sent"
+		if d.Last.Sealed {
+			sent = "Sent sealed"
+		}
+		lead := fmt.Sprintf("%s to %s %s, %s.", sent, to, c.at(d.Since), c.since(d.Since, "submitted"))
 		if d.Closed {
 			return lead + " Whether it arrived was never reported."
 		}

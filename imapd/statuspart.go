@@ -2,6 +2,7 @@ package imapd
 
 import (
 	"bytes"
+	"cmp"
 	"strings"
 	"time"
 
@@ -68,6 +69,10 @@ func statusFields(e *routing.Entry) (perMessage, perRecipient message.Header) {
 		}
 	}
 	// RFC 3464 section 2.4 allows for fields of our own.
+	if own && d.Last.Verdict == routing.Sent {
+		add(&perRecipient, "Postern-Sealed", map[bool]string{true: "yes", false: "no"}[d.Last.Sealed])
+		add(&perRecipient, "Postern-TLS", cmp.Or(limited(plainASCII(d.Last.TLS)), "none"))
+	}
 	add(&perRecipient, "Postern-State", d.State.String())
 	add(&perRecipient, "Postern-Step", stepName(d.Step))
 	return perMessage, perRecipient

@@ -24,7 +24,8 @@ func (a *app) checkCommand() *cobra.Command {
 
 It looks at the files that the configuration names as well, but opens no port and
 changes nothing. A certificate that has expired, or is for another name, is a warning
-and no fault: the gateway runs with it.
+and no fault: the gateway runs with it. So is a DNSSEC resolver that does not answer,
+or does not validate.
 
 With --database it reads all of the database too, and tells whether it is whole. The
 gateway does that by itself: at its start while the database is small or where the
@@ -48,6 +49,11 @@ file is not as it was left, and otherwise once a day while it runs.`,
 			a.printf("%s: no fault\n", a.configPath())
 			for _, s := range c.certificateWarnings(time.Now()) {
 				a.printf("%s: warning: %s\n", a.configPath(), s)
+			}
+			if r := c.secureResolver(); r != nil {
+				if s := resolverWarning(cmd.Context(), r); s != "" {
+					a.printf("%s: warning: relay.dnssec_resolver: %s\n", a.configPath(), s)
+				}
 			}
 			if !database {
 				return nil

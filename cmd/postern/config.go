@@ -86,13 +86,15 @@ type TLS struct {
 
 // Relay says how mail leaves: by a route, else by the smarthosts, else by MX.
 type Relay struct {
-	Workers       int               `toml:"workers"`
-	TLS           string            `toml:"tls"` // of servers found by MX, and of routes
-	RememberTLS   bool              `toml:"remember_tls"`
-	AllowPrivate  bool              `toml:"allow_private"`
-	AllowNetworks []Prefix          `toml:"allow_networks"`
-	Routes        map[string]string `toml:"routes"` // domain → "host:port"
-	Smarthosts    []Smarthost       `toml:"smarthost"`
+	Workers             int               `toml:"workers"`
+	TLS                 string            `toml:"tls"` // of servers found by MX, and of routes
+	RememberTLS         bool              `toml:"remember_tls"`
+	DNSSECResolver      string            `toml:"dnssec_resolver"` // address:port, "" for none
+	TrustRemoteResolver bool              `toml:"trust_remote_resolver"`
+	AllowPrivate        bool              `toml:"allow_private"`
+	AllowNetworks       []Prefix          `toml:"allow_networks"`
+	Routes              map[string]string `toml:"routes"` // domain → "host:port"
+	Smarthosts          []Smarthost       `toml:"smarthost"`
 }
 
 // Smarthost is a server that takes mail for every domain.

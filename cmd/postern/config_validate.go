@@ -136,6 +136,7 @@ func (c *Config) validateRelay(r *reading) {
 		r.fault("relay.tls", `"tls" works with a smarthost only`, `write "starttls", "starttls-required" or "none"`)
 	}
 	oneOf(r, "relay.tls", c.Relay.TLS, tlsModes...)
+	c.validateResolver(r)
 	for domain, to := range c.Relay.Routes {
 		path := join("relay.routes", domain)
 		checkDomain(r, path, domain)

@@ -16,6 +16,7 @@ import (
 
 	"postern/imapd"
 	"postern/relay"
+	"postern/relay/dane"
 	"postern/routing"
 	"postern/smtpd"
 	"postern/store"
@@ -31,6 +32,8 @@ type gateway struct {
 	policy *routing.Config
 	clock  *clock
 	log    *slog.Logger
+	// resolver validates DNSSEC; nil: there is none.
+	resolver *dane.Resolver
 
 	metrics   *metrics
 	listeners []boundListener
@@ -85,6 +88,9 @@ func (g *gateway) open(ctx context.Context, shown func([]routing.Record)) (err e
 		Rendering: imapd.Rendering(g.policy.Location), Keep: c.History.kept()})
 	if err != nil {
 		return err
+	}
+	if g.resolver = c.secureResolver(); g.resolver != nil {
+		g.resolver.Observe = func(r dane.Result) { g.metrics.tlsa.WithLabelValues(string(r)).Inc() }
 	}
 	g.metrics.watch(g)
 	g.clock.whenTurned(g.db.LookAgain)
@@ -215,6 +221,9 @@ func (g *gateway) serve(ctx context.Context) error {
 	group.Go(func() error { return finder.Run(ctx) })
 	group.Go(func() error { return watch.run(ctx) })
 	group.Go(func() error { imap.Attend(ctx); return nil })
+	if g.resolver != nil {
+		group.Go(func() error { attendResolver(ctx, g.resolver, g.log); return nil })
+	}
 	for _, l := range g.listeners {
 		group.Go(func() error {
 			if err := g.serveListener(ctx, l, submit, reporter, logins, imap); err != nil {
@@ -344,6 +353,9 @@ func (g *gateway) relay() (*relay.Client, error) {
 		if a, ok := l.port.Addr().(*net.TCPAddr); ok && l.Kind == KindInbound && !a.IP.IsUnspecified() {
 			client.Own = append(client.Own, a.AddrPort().Addr().Unmap())
 		}
+	}
+	if g.resolver != nil {
+		useSecureResolver(client, g.resolver)
 	}
 	return client, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"postern/relay/dane"
 	"postern/routing"
 	"postern/smtpd"
 )
@@ -24,6 +25,7 @@ type metrics struct {
 	events   *prometheus.CounterVec
 	attempts *prometheus.CounterVec
 	accept   *prometheus.HistogramVec
+	tlsa     *prometheus.CounterVec
 	room     func(dir string) (int64, error) // octets that a file system has left for this user
 }
 
@@ -37,11 +39,16 @@ func newMetrics() *metrics {
 		accept: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "postern_accept_seconds", Help: "Time from the final dot of a submission to its answer, by what that was.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}, []string{"answer"}),
+		tlsa: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "postern_tlsa_lookups_total", Help: "Looks for the TLSA records of a server found by MX, by result."}, []string{"result"}),
 	}
-	m.registry.MustRegister(m.events, m.attempts, m.accept, collectors.NewGoCollector(),
+	m.registry.MustRegister(m.events, m.attempts, m.accept, m.tlsa, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, k := range routing.EventKinds() {
 		m.events.WithLabelValues(k.String())
+	}
+	for _, r := range []dane.Result{dane.Secure, dane.Unusable, dane.None, dane.Insecure, dane.Failed} {
+		m.tlsa.WithLabelValues(string(r))
 	}
 	return m
 }

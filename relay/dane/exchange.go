@@ -53,7 +53,11 @@ func (r *Resolver) exchange(ctx context.Context, q question) (*answer, error) {
 			break
 		}
 	}
-	e := r.fail(q.name, err.Error())
+	why := err.Error()
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		why = "the resolver cannot be asked: " + op.Err.Error() // which has no port that changes
+	}
+	e := r.fail(q.name, why)
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) {
 		e.Err, e.IsTimeout = "the resolver does not answer", true
 	}

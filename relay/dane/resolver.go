@@ -251,7 +251,7 @@ var ErrNotValidating = errors.New("the resolver answers, but does not say that t
 // dnssec_probe. It returns ErrNotValidating where the answer does not say so, and
 // another error where there is none.
 func (r *Resolver) Check(ctx context.Context) error {
-	a, err := r.ask(ctx, ".", dns.TypeNS)
+	a, err := r.exchange(ctx, question{".", dns.TypeNS}) // not from what is known
 	if err != nil {
 		return err
 	}

@@ -179,3 +179,16 @@ func (db *DB) keepHistory(ctx context.Context) {
 		}
 	}
 }
+
+// AsksForAnswers reports whether a message is known that was accepted by then and asks for an
+// answer.
+func (db *DB) AsksForAnswers(ctx context.Context, by time.Time) (asks bool, err error) {
+	err = db.reading(ctx, func(q querier) error {
+		return q.queryRow("SELECT EXISTS (SELECT 1 FROM recipients r JOIN messages m ON m.key = r.message WHERE r.goal = 'acked' AND m.accepted <= ?)",
+			by.UnixMilli()).Scan(&asks)
+	})
+	if err != nil {
+		return false, fmt.Errorf("look for messages that ask for an answer: %w", err)
+	}
+	return asks, nil
+}

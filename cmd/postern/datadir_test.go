@@ -101,10 +101,10 @@ func TestLostSpoolKey(t *testing.T) {
 func TestTokenKeys(t *testing.T) {
 	key := strings.Repeat("0f", tokenKeySize)
 	tokens, err := parseTokenKeys([]byte("# new\n" + key + "\n\n# old\n" + strings.Repeat("1e", tokenKeySize) + "\n"))
-	if err != nil || len(tokens.Keys) != 2 || tokens.Keys[0][0] != 0x0f {
+	if err != nil || len(tokens) != 2 || tokens[0].key[0] != 0x0f || !tokens[1].replaced.IsZero() {
 		t.Errorf("%v, error %v", tokens, err)
 	}
-	for _, text := range []string{"", "# none\n", key[2:], "secret\n" + key} {
+	for _, text := range []string{"", "# none\n", key[2:], "secret\n" + key, key + "\n# replaced last year\n" + key} {
 		if _, err := parseTokenKeys([]byte(text)); err == nil || text != "" && strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: error %v", text, err)
 		}

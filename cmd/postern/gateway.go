@@ -94,7 +94,10 @@ func (g *gateway) open(ctx context.Context, shown func([]routing.Record)) (err e
 	}
 	g.metrics.watch(g)
 	g.clock.whenTurned(g.db.LookAgain)
-	return g.checkSpoolKey(ctx)
+	if err := g.checkSpoolKey(ctx); err != nil {
+		return err
+	}
+	return g.dropTokenKeys(ctx)
 }
 
 // checkSpoolKey refuses a spool key that is another gateway's, before anything is sealed

@@ -1,14 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 	"time"
 
 	"postern/pgp"
@@ -56,7 +53,10 @@ func (d dataDir) makeKeys(hostname string, spool spoolPlace, now time.Time) erro
 		create func() ([]byte, error)
 		lost   string // what is, with the file, and what to do
 	}{
-		{tokenKeyFile, newTokenKey, "bounces of what has been sent would be refused: put it back from your backup, or, where there is none, " +
+		{tokenKeyFile, func() ([]byte, error) {
+			key, err := newTokenKey()
+			return formatTokenKeys([]tokenKey{{key: key}}), err
+		}, "bounces of what has been sent would be refused: put it back from your backup, or, where there is none, " +
 			"make a new one with: (umask 077; openssl rand -hex 32 >" + d.path(tokenKeyFile) + ")"},
 		{signKeyFile, func() ([]byte, error) { return newSigningKey(hostname, now) }, "readers of our mail know it by that key: put it back from " +
 			"your backup, or, where there is none, put another OpenPGP secret key without a passphrase there, and tell them"},
@@ -82,10 +82,8 @@ func (d dataDir) makeKeys(hostname string, spool spoolPlace, now time.Time) erro
 
 func newTokenKey() ([]byte, error) {
 	key := make([]byte, tokenKeySize)
-	if _, err := rand.Read(key); err != nil {
-		return nil, err
-	}
-	return []byte("# Signs return addresses: the first key makes new ones, all are good for checking.\n" + hex.EncodeToString(key) + "\n"), nil
+	_, err := rand.Read(key)
+	return key, err
 }
 
 // readKeys reads the keys there are.
@@ -95,13 +93,11 @@ func (d dataDir) readKeys(spool spoolPlace) (*gatewayKeys, error) {
 	if k.spool, err = spool.open(); err != nil {
 		return nil, err
 	}
-	token, err := d.readKeyFile(tokenKeyFile)
+	tokens, err := d.readTokenKeys()
 	if err != nil {
 		return nil, err
 	}
-	if k.tokens, err = parseTokenKeys(token); err != nil {
-		return nil, fmt.Errorf("%s: %w", d.path(tokenKeyFile), err)
-	}
+	k.tokens = tokensOf(tokens)
 	if k.signing, err = d.readKeyFile(signKeyFile); err != nil {
 		return nil, err
 	}
@@ -146,25 +142,4 @@ func (d dataDir) readKeyFile(name string) ([]byte, error) {
 		return nil, fmt.Errorf("read a key: %w", err)
 	}
 	return b, nil
-}
-
-// parseTokenKeys reads one key in hexadecimal on a line. Its errors do not repeat it.
-func parseTokenKeys(text []byte) (*routing.Tokens, error) {
-	tokens, number := new(routing.Tokens), 0
-	for line := range bytes.Lines(text) {
-		number++
-		s := strings.TrimSpace(string(line))
-		if s == "" || strings.HasPrefix(s, "#") {
-			continue
-		}
-		key, err := hex.DecodeString(s)
-		if err != nil || len(key) != tokenKeySize {
-			return nil, fmt.Errorf("line %d is not a key: %d hexadecimal digits are wanted", number, 2*tokenKeySize)
-		}
-		tokens.Keys = append(tokens.Keys, key)
-	}
-	if len(tokens.Keys) == 0 {
-		return nil, errors.New("holds no key")
-	}
-	return tokens, nil
 }

@@ -209,8 +209,9 @@ func (s *sealing) filePublic(address string, public []byte) {
 	}
 }
 
-func (s *sealing) submit(to string) (routing.Receipt, error) {
-	raw := "From: alice@gw.test\r\nTo: " + to + "\r\nSubject: " + canary + "\r\n\r\n" + canary + " in the body\r\n"
+// submit submits a message, with further header fields.
+func (s *sealing) submit(to string, fields ...string) (routing.Receipt, error) {
+	raw := strings.Join(append(fields, ""), "\r\n") + "From: alice@gw.test\r\nTo: " + to + "\r\nSubject: " + canary + "\r\n\r\n" + canary + " in the body\r\n"
 	return s.gate.Submit(s.t.Context(), &routing.Submission{
 		Account: routing.Account{Name: "alice", MaxPriority: 9, Addresses: []routing.Address{s.address("alice@gw.test")}},
 		Client:  routing.Client{Addr: netip.MustParseAddr("192.0.2.7"), Auth: true}, From: s.address("alice@gw.test"),

@@ -54,7 +54,7 @@ was not understood.`,
 	for group, commands := range map[string][]*cobra.Command{
 		"run":    {a.localCommand(), a.serveCommand(), a.checkCommand()},
 		"watch":  {a.traceCommand(), a.queueCommand(), a.explainCommand(), a.verifyStampCommand(), a.steerCommand(cancelling), a.steerCommand(holding), a.steerCommand(releasing), a.steerCommand(retrying)},
-		"manage": {a.accountCommand(), a.backupCommand(), a.clientSettingsCommand(), a.keyCommand(), a.purgeCommand()},
+		"manage": {a.accountCommand(), a.backupCommand(), a.clientSettingsCommand(), a.domainCommand(), a.keyCommand(), a.purgeCommand()},
 	} {
 		for _, c := range commands {
 			c.GroupID = group

@@ -88,6 +88,7 @@ type TLS struct {
 type Relay struct {
 	Workers             int               `toml:"workers"`
 	TLS                 string            `toml:"tls"` // of servers found by MX, and of routes
+	MTASTS              bool              `toml:"mta_sts"`
 	RememberTLS         bool              `toml:"remember_tls"`
 	DNSSECResolver      string            `toml:"dnssec_resolver"` // address:port, "" for none
 	TrustRemoteResolver bool              `toml:"trust_remote_resolver"`
@@ -215,7 +216,7 @@ func defaultConfig() *Config {
 			{Kind: KindMetrics, Address: "127.0.0.1:9090"},
 		},
 		TLS:      TLS{Cert: "tls/cert.pem", Key: "tls/key.pem"},
-		Relay:    Relay{Workers: 64, TLS: string(relay.TLSOpportunistic), RememberTLS: true, AllowNetworks: []Prefix{}, Routes: map[string]string{}, Smarthosts: []Smarthost{}},
+		Relay:    Relay{Workers: 64, TLS: string(relay.TLSOpportunistic), MTASTS: true, RememberTLS: true, AllowNetworks: []Prefix{}, Routes: map[string]string{}, Smarthosts: []Smarthost{}},
 		Levels:   defaultLevels(),
 		Policies: map[string]Policy{},
 		Rules:    []Rule{},

@@ -189,6 +189,10 @@ func (g *gateway) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	policies := g.policies()
+	if policies != nil {
+		client.Policies = policies
+	}
 	sealer, own, err := g.keys.sealers(rand.Reader, now)
 	if err != nil {
 		return err
@@ -221,6 +225,9 @@ func (g *gateway) serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return runner.Run(ctx) })
 	group.Go(func() error { return client.Run(ctx) })
+	if policies != nil {
+		group.Go(func() error { return policies.Run(ctx) })
+	}
 	group.Go(func() error { return finder.Run(ctx) })
 	group.Go(func() error { return watch.run(ctx) })
 	group.Go(func() error { imap.Attend(ctx); return nil })

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"postern/relay/dane"
+	"postern/relay/mtasts"
 	"postern/routing"
 	"postern/smtpd"
 )
@@ -26,6 +27,7 @@ type metrics struct {
 	attempts *prometheus.CounterVec
 	accept   *prometheus.HistogramVec
 	tlsa     *prometheus.CounterVec
+	fetches  *prometheus.CounterVec          // of MTA-STS policies
 	room     func(dir string) (int64, error) // octets that a file system has left for this user
 }
 
@@ -41,8 +43,10 @@ func newMetrics() *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}, []string{"answer"}),
 		tlsa: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "postern_tlsa_lookups_total", Help: "Looks for the TLSA records of a server found by MX, by result."}, []string{"result"}),
+		fetches: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "postern_mta_sts_fetches_total", Help: "Fetches of MTA-STS policies, by what they came to."}, []string{"result"}),
 	}
-	m.registry.MustRegister(m.events, m.attempts, m.accept, m.tlsa, collectors.NewGoCollector(),
+	m.registry.MustRegister(m.events, m.attempts, m.accept, m.tlsa, m.fetches, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, k := range routing.EventKinds() {
 		m.events.WithLabelValues(k.String())
@@ -50,8 +54,14 @@ func newMetrics() *metrics {
 	for _, r := range []dane.Result{dane.Secure, dane.Unusable, dane.None, dane.Insecure, dane.Failed} {
 		m.tlsa.WithLabelValues(string(r))
 	}
+	for _, r := range mtasts.Results() {
+		m.fetches.WithLabelValues(string(r))
+	}
 	return m
 }
+
+// fetchedPolicy counts what a fetch of an MTA-STS policy came to.
+func (m *metrics) fetchedPolicy(r mtasts.Result) { m.fetches.WithLabelValues(string(r)).Inc() }
 
 // count counts what one commit wrote.
 func (m *metrics) count(records []routing.Record) {
@@ -68,22 +78,25 @@ func (m *metrics) count(records []routing.Record) {
 type deliveryCounter interface {
 	Stats(ctx context.Context) (map[routing.State]int, error)
 	Forgotten(ctx context.Context) (int, error)
+	PolicyModes(ctx context.Context) (map[string]int, error)
 }
 
-// depth asks the database how many deliveries there are in each state, and how many messages
-// were purged, whenever the metrics are read.
+// depth asks the database how many deliveries there are in each state, how many messages
+// were purged, and which policies are kept, whenever the metrics are read.
 type depth struct {
 	deliveries    deliveryCounter
 	gauge, purged *prometheus.Desc
+	policies      *prometheus.Desc
 }
 
 func newDepth(d deliveryCounter) *depth {
 	return &depth{deliveries: d, gauge: prometheus.NewDesc("postern_deliveries", "Deliveries on file, by state.", []string{"state"}, nil),
-		purged: prometheus.NewDesc("postern_purged_messages_total", "Messages whose history was removed.", nil, nil)}
+		purged:   prometheus.NewDesc("postern_purged_messages_total", "Messages whose history was removed.", nil, nil),
+		policies: prometheus.NewDesc("postern_mta_sts_policies", "MTA-STS policies of domains that hold, by mode.", []string{"mode"}, nil)}
 }
 
 // Describe is a prometheus.Collector's.
-func (d *depth) Describe(ch chan<- *prometheus.Desc) { ch <- d.gauge; ch <- d.purged }
+func (d *depth) Describe(ch chan<- *prometheus.Desc) { ch <- d.gauge; ch <- d.purged; ch <- d.policies }
 
 // Collect is a prometheus.Collector's.
 func (d *depth) Collect(ch chan<- prometheus.Metric) {
@@ -98,6 +111,15 @@ func (d *depth) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.NewInvalidMetric(d.purged, err)
 	} else {
 		ch <- prometheus.MustNewConstMetric(d.purged, prometheus.CounterValue, float64(n))
+	}
+	modes, err := d.deliveries.PolicyModes(ctx)
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(d.policies, err)
+	}
+	for _, m := range []mtasts.Mode{mtasts.Enforce, mtasts.Testing, mtasts.None} {
+		if err == nil {
+			ch <- prometheus.MustNewConstMetric(d.policies, prometheus.GaugeValue, float64(modes[string(m)]), string(m))
+		}
 	}
 	for _, s := range routing.States() {
 		ch <- prometheus.MustNewConstMetric(d.gauge, prometheus.GaugeValue, float64(counts[s]), s.String())

@@ -3,7 +3,6 @@ package mailtest
 import (
 	"context"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -34,12 +33,12 @@ const (
 type DNS struct {
 	Addr string // host:port
 
-	mu       sync.Mutex
-	records  map[string][]dns.RR // by name, in lower case, with the last dot
-	insecure []string
-	faults   map[string]DNSFault // by question, or by name
-	asked    []string
-	blind    bool
+	mu      sync.Mutex
+	records map[string][]dns.RR // by name, in lower case, with the last dot
+	signed  map[string]bool     // by zone; what is in none is
+	faults  map[string]DNSFault // by question, or by name
+	asked   []string
+	blind   bool
 }
 
 // StartDNS returns a DNS on a free loopback port that ends with the test. The
@@ -47,7 +46,7 @@ type DNS struct {
 // mx.ok.test."
 func StartDNS(t T, records ...string) *DNS {
 	t.Helper()
-	d := &DNS{records: map[string][]dns.RR{}, faults: map[string]DNSFault{}}
+	d := &DNS{records: map[string][]dns.RR{}, signed: map[string]bool{}, faults: map[string]DNSFault{}}
 	d.Add(t, records...)
 	udp, tcp := listenBoth(t)
 	d.Addr = tcp.Addr().String()
@@ -110,12 +109,29 @@ func (d *DNS) Remove(name string) {
 }
 
 // Insecure says that a name and all below it are in no signed zone.
-func (d *DNS) Insecure(names ...string) {
+func (d *DNS) Insecure(names ...string) { d.sign(false, names) }
+
+// Secure says that a name and all below it are in a signed zone, though they are below
+// what is not.
+func (d *DNS) Secure(names ...string) { d.sign(true, names) }
+
+func (d *DNS) sign(signed bool, names []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, name := range names {
-		d.insecure = append(d.insecure, fqdn(name))
+		d.signed[fqdn(name)] = signed
 	}
+}
+
+// secure reports whether a name is in a signed zone.
+func (d *DNS) secure(name string) bool {
+	secure, longest := true, -1
+	for zone, signed := range d.signed {
+		if n := len(zone); dns.IsSubDomain(zone, name) && n > longest {
+			secure, longest = signed, n
+		}
+	}
+	return secure
 }
 
 // Blind says whether the resolver validates nothing and never sets AD.
@@ -259,7 +275,7 @@ func (d *DNS) answer(req *dns.Msg) *dns.Msg {
 	secure := !d.blind && (req.AuthenticatedData || opt != nil && opt.Do())
 	name := fqdn(q.Name)
 	for range 8 {
-		secure = secure && !slices.ContainsFunc(d.insecure, func(zone string) bool { return dns.IsSubDomain(zone, name) })
+		secure = secure && d.secure(name)
 		var alias string
 		for _, rr := range d.records[name] {
 			switch rr := rr.(type) {

@@ -47,6 +47,8 @@ func TestDNS(t *testing.T) {
 func TestDNSAuthentic(t *testing.T) {
 	d := StartDNS(t, "ok.test. 60 IN CNAME a.plain.test.", "a.plain.test. 60 IN A 192.0.2.1", "a.test. 60 IN A 192.0.2.1")
 	d.Insecure("plain.test")
+	d.Secure("island.plain.test")
+	d.Add(t, "a.island.plain.test. 60 IN A 192.0.2.1")
 	for _, tt := range []struct {
 		question string
 		kind     uint16
@@ -54,7 +56,7 @@ func TestDNSAuthentic(t *testing.T) {
 		want     bool
 	}{
 		{"a.test.", dns.TypeA, 0, true}, {"A.TEST.", dns.TypeAAAA, 0, true}, {"none.test.", dns.TypeA, 3, true}, {"a.plain.test.", dns.TypeA, 0, false},
-		{"ok.test.", dns.TypeA, 0, false}, {"ok.test.", dns.TypeCNAME, 0, true}, {"none.plain.test.", dns.TypeA, 3, false},
+		{"ok.test.", dns.TypeA, 0, false}, {"ok.test.", dns.TypeCNAME, 0, true}, {"none.plain.test.", dns.TypeA, 3, false}, {"a.island.plain.test.", dns.TypeA, 0, true},
 	} {
 		for _, network := range []string{"udp", "tcp"} {
 			m, _, err := (&dns.Client{Net: network}).Exchange(new(dns.Msg).SetQuestion(tt.question, tt.kind).SetEdns0(1232, true), d.Addr)

@@ -19,10 +19,13 @@ import (
 	"postern/internal/mailtest"
 )
 
-// resolver returns a Resolver that asks d, and gives up soon.
+// resolver returns a Resolver that asks d.
 func resolver(d *mailtest.DNS) *Resolver {
-	return &Resolver{Server: netip.MustParseAddrPort(d.Addr), Now: time.Now, Rand: rand.Reader, Timeout: 100 * time.Millisecond}
+	return &Resolver{Server: netip.MustParseAddrPort(d.Addr), Now: time.Now, Rand: rand.Reader}
 }
+
+// soon is when a Resolver gives up that is not to be answered.
+const soon = 100 * time.Millisecond
 
 // sketch describes an error of a resolver.
 func sketch(err error) string {
@@ -148,6 +151,9 @@ func TestT23TLSA(t *testing.T) {
 		t.Run(fmt.Sprint(tt.host, " ", tt.port), func(t *testing.T) {
 			t.Parallel()
 			r := resolver(d)
+			if tt.host == "broken.ok.test" {
+				r.Timeout = soon
+			}
 			var result []Result
 			r.Observe = func(r Result) { result = append(result, r) }
 			p, err := r.TLSA(t.Context(), tt.host, tt.port)
@@ -235,6 +241,9 @@ func TestTransport(t *testing.T) {
 	} {
 		d.Fault("ok.test MX", tt.fault)
 		r := resolver(d)
+		if tt.asked > 1 && tt.fault != mailtest.DNSTruncated {
+			r.Timeout = soon
+		}
 		mx, err := r.LookupMX(t.Context(), "ok.test")
 		if got := sketchMX(mx) + sketch(err); got != tt.want {
 			t.Errorf("%q: got %q (%v), want %q", tt.fault, got, err, tt.want)
@@ -279,7 +288,9 @@ func TestCheck(t *testing.T) {
 		t.Error(err)
 	}
 	d.Fault("", mailtest.DNSSilence)
-	if err := resolver(d).Check(t.Context()); err == nil || !strings.Contains(err.Error(), "does not answer") {
+	r := resolver(d)
+	r.Timeout = soon
+	if err := r.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "does not answer") {
 		t.Error(err)
 	}
 }

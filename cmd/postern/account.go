@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -228,12 +227,6 @@ func addressList(list []routing.Address) string {
 }
 
 // printJSON prints v for programs; an empty list as [].
-func (a *app) printJSON(v any) error {
-	out := json.NewEncoder(a.stdout)
-	out.SetIndent("", "  ")
-	return out.Encode(v)
-}
-
 func (a *app) accountRemove() *cobra.Command {
 	var yes bool
 	c := &cobra.Command{

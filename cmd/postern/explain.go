@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -88,9 +87,7 @@ func (a *app) explain(cmd *cobra.Command, file string, x explanation) error {
 		return err
 	}
 	if x.json {
-		out := json.NewEncoder(a.stdout)
-		out.SetIndent("", "  ")
-		return out.Encode(policy)
+		return a.printJSON(policy)
 	}
 	var plan strings.Builder
 	if err := routing.Explain(&plan, s, policy, cfg); err != nil {
@@ -172,14 +169,4 @@ func (a *app) explainAccount(cmd *cobra.Command, x explanation, from routing.Add
 		return named("account", x.account, err)
 	})
 	return account, err
-}
-
-// printable takes out what could steer a terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return '�'
-		}
-		return r
-	}, s)
 }

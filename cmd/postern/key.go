@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -300,13 +299,4 @@ func (a *app) keyRemove() *cobra.Command {
 			})
 		},
 	}
-}
-
-// newSigningKey makes the gateway's own key.
-func newSigningKey(hostname string, now time.Time) ([]byte, error) {
-	secret, err := pgp.GenerateKey("Postern "+hostname, "postern@"+hostname, now, rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	return pgp.ArmorSecret(secret), nil
 }

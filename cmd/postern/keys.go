@@ -80,6 +80,15 @@ func (d dataDir) makeKeys(hostname string, spool spoolPlace, now time.Time) erro
 	return nil
 }
 
+// newSigningKey makes the gateway's own key.
+func newSigningKey(hostname string, now time.Time) ([]byte, error) {
+	secret, err := pgp.GenerateKey("Postern "+hostname, "postern@"+hostname, now, rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	return pgp.ArmorSecret(secret), nil
+}
+
 func newTokenKey() ([]byte, error) {
 	key := make([]byte, tokenKeySize)
 	_, err := rand.Read(key)

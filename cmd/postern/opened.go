@@ -76,8 +76,8 @@ func named(what, name string, err error) error {
 	return err
 }
 
-// named is named for what may have been purged.
-func (o *opened) named(ctx context.Context, what, name string, err error) error {
+// namedOrPurged is named for a message: one that is not there may have been purged.
+func (o *opened) namedOrPurged(ctx context.Context, what, name string, err error) error {
 	readable := named(what, name, err)
 	if errors.Is(err, routing.ErrNotFound) {
 		if n, fault := o.db.Forgotten(ctx); fault == nil && n > 0 {

@@ -3,6 +3,6 @@
 // next hop whose domains behave by name (World), with the certificate, the client
 // and the connections it takes to talk to them.
 //
-// Tests use all of it; cmd/postern uses World, Certificate and Submit for "postern
-// local". Nothing here is fit to serve the Internet.
+// Tests use all of it; of the rest of the program, only "postern local" uses World.
+// Nothing here is fit to serve the Internet.
 package mailtest

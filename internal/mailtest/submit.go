@@ -23,13 +23,6 @@ type Client struct {
 	Password string
 }
 
-// Submit is Client.Submit with STARTTLS where config is not nil, and AUTH where user
-// is not "".
-func Submit(ctx context.Context, addr string, config *tls.Config, user, password, from string, to []string, raw []byte) (reply string, err error) {
-	c := &Client{Addr: addr, TLS: config, Username: user, Password: password}
-	return c.Submit(ctx, from, to, raw)
-}
-
 // Submit sends raw, which is only dot-stuffed where a line after CRLF begins with a
 // dot, and ended with CRLF if it is not; any other oddity of it goes out as it is.
 // from and to are what belongs between the angle brackets, and may be followed by
@@ -37,13 +30,14 @@ func Submit(ctx context.Context, addr string, config *tls.Config, user, password
 // refusal is a *textproto.Error, whose Code is the reply code; the first refused
 // recipient ends the attempt. Five minutes are the most it takes.
 func (c *Client) Submit(ctx context.Context, from string, to []string, raw []byte) (reply string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", c.Addr)
 	if err != nil {
 		return "", err
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	conn.SetDeadline(time.Now().Add(5 * time.Minute))
 	if c.Implicit {
 		conn = tls.Client(conn, c.TLS)
 	}

@@ -171,7 +171,7 @@ func (w *World) Serve(ctx context.Context, ln net.Listener) error {
 	carrier.Go(func() { w.carry(ctx) })
 	defer carrier.Wait()
 	defer cancel()
-	sink := &Sink{Hostname: cmp.Or(w.Hostname, "world.test"), TLS: w.TLS, Answer: w.answer}
+	sink := &Sink{Hostname: cmp.Or(w.Hostname, "world.test"), TLS: w.TLS, Answer: w.answer, Now: w.Now}
 	return sink.Serve(ctx, ln)
 }
 

@@ -90,7 +90,7 @@ func (g *gatewaySink) next(t *testing.T) Transaction {
 
 func submit(t *testing.T, addr, from string, to ...string) (string, int) {
 	t.Helper()
-	reply, err := Submit(t.Context(), addr, nil, "", "", from, to, []byte(original))
+	reply, err := (&Client{Addr: addr}).Submit(t.Context(), from, to, []byte(original))
 	var refused *textproto.Error
 	if errors.As(err, &refused) {
 		return refused.Msg, refused.Code
@@ -420,7 +420,8 @@ func TestWorldTLS(t *testing.T) {
 	ln := Listen(t)
 	serve(t, func(ctx context.Context) error { return w.Serve(ctx, ln) })
 	for name, ok := range map[string]bool{"localhost": true, "127.0.0.1": true, "other.test": false} {
-		_, err := Submit(t.Context(), ln.Addr().String(), &tls.Config{RootCAs: pool, ServerName: name}, "", "", "a@b.test", []string{"x@ok.test"}, []byte(original))
+		client := &Client{Addr: ln.Addr().String(), TLS: &tls.Config{RootCAs: pool, ServerName: name}}
+		_, err := client.Submit(t.Context(), "a@b.test", []string{"x@ok.test"}, []byte(original))
 		if (err == nil) != ok {
 			t.Errorf("%s: %v", name, err)
 		}

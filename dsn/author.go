@@ -19,7 +19,7 @@ var daemonNames = set("mailer-daemon", "mailerdaemon", "mailer_daemon", "mail-da
 // daemonPhrases begin display names that mail servers write under.
 var daemonPhrases = []string{"mail delivery", "mailer-daemon", "mailer daemon", "mail system", "internet mail delivery", "postmaster",
 	"system administrator", "microsoft outlook", "mail administrator", "system postmaster", "returned mail", "email server", "delivery subsystem",
-	"mail deliver system", "mail delivery", "mailerdaemon", "mdaemon", "electronic postmaster", "complaints, mail", "courier mail server", "email delivery",
+	"mail deliver system", "mailerdaemon", "mdaemon", "electronic postmaster", "complaints, mail", "courier mail server", "email delivery",
 	"mail server", "mail router", "mail transfer", "smtp server"}
 
 // daemon reports whether a mail server wrote the message.

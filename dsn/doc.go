@@ -1,5 +1,5 @@
 // Package dsn reads what mail servers and mail programs say about a message that was
-// sent (delivery reports, receipts, automatic answers), and writes such reports. It
+// sent (delivery reports, receipts, automatic answers), and writes delivery reports. It
 // owns the enhanced status codes.
 //
 // It reads leniently, because about half of all real bounces have no part for

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -155,25 +154,6 @@ func TestWriteUTF8(t *testing.T) {
 		if got := Parse(raw).Overall().Final; got != "größe@bücher.test" {
 			t.Errorf("UTF8 %v: read back %q", test.wide, got)
 		}
-	}
-}
-
-func TestWriteReceipt(t *testing.T) {
-	r := &Receipt{From: "<bob@reads.test>", To: "<t@gw.test>", Subject: "Read", MessageID: "<2@reads.test>", Date: noon, Text: "Seen.",
-		Final: "bob@reads.test", OriginalMessageID: "<orig@gw.test>", Boundary: "b1", ReportingUA: "reads.test; test"}
-	raw, err := WriteReceipt(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := Parse(raw)
-	want := Report{Kind: KindReceipt, Auto: true, Family: "mdn", ReportingMTA: "reads.test", OriginalMessageID: "<orig@gw.test>", Disposition: "displayed",
-		Text: "Seen.", Recipients: []Recipient{{Final: "bob@reads.test", Kind: KindReceipt}}}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("got  %+v\nwant %+v", got, want)
-	}
-	r.Disposition = "failed"
-	if _, err := WriteReceipt(r); !errors.Is(err, ErrNotice) {
-		t.Errorf("a disposition that RFC 8098 does not have: %v", err)
 	}
 }
 
@@ -350,23 +330,6 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-func TestStatusText(t *testing.T) {
-	for status, want := range map[Status]string{
-		{5, 1, 1}:   "The mailbox does not exist there.",
-		{4, 2, 2}:   "The mailbox is full.",
-		{5, 1, 99}:  "There is something wrong with the address.",
-		{5, 99, 99}: "It will not work, however often it is tried.",
-		{4, 0, 0}:   "It did not work this time; it may later.",
-		{2, 0, 0}:   "It went well.",
-		{2, 1, 1}:   "It went well.",
-		{}:          "",
-	} {
-		if got := StatusText(status); got != want {
-			t.Errorf("%s: %q, want %q", status, got, want)
-		}
-	}
-}
-
 func TestByCode(t *testing.T) {
 	for code, want := range map[int]string{550: "5.0.0", 552: "5.2.2", 421: "4.3.2", 451: "4.0.0", 599: "5.0.0", 250: "2.0.0", 354: "", 0: "", 556: "5.1.10"} {
 		if got := ByCode(code).String(); got != want {
@@ -385,8 +348,6 @@ func ExampleParse() {
 		"<judy@q.example>:\r\nSorry, no mailbox here by that name. (#5.1.1)\r\n"))
 	worst := report.Overall()
 	fmt.Println(report.Kind, worst.Final, worst.Status)
-	fmt.Println(StatusText(worst.Status))
 	// Output:
 	// failed judy@q.example 5.1.1
-	// The mailbox does not exist there.
 }

@@ -45,8 +45,8 @@ type Group struct {
 	WillRetryUntil time.Time // of a delayed message
 }
 
-// ErrNotice is what every error of Write and WriteReceipt is: something that has to
-// be there is missing, or would not be a header field.
+// ErrNotice is what every error of Write is: something that has to be there is missing,
+// or would not be a header field.
 var ErrNotice = errors.New("not a notice")
 
 // actionClass is the class of status that each action may have (RFC 3464 section
@@ -74,10 +74,7 @@ func Write(n *Notice) ([]byte, error) {
 	if n.Returned != nil {
 		parts = append(parts, returnedPart(n.Returned, n.Full, n.UTF8))
 	}
-	return writeReport(envelope{
-		from: n.From, to: n.To, subject: n.Subject, id: n.MessageID, about: n.InReplyTo, date: n.Date,
-		reportType: "delivery-status", boundary: n.Boundary,
-	}, parts)
+	return n.write(parts)
 }
 
 // status writes the part for programs.

@@ -10,15 +10,6 @@ import (
 	"postern/internal/message"
 )
 
-// envelope is the header that notices and receipts have in common.
-type envelope struct {
-	from, to, subject, id, about string
-	date                         time.Time
-	reportType, boundary         string
-	references                   string
-	byHand                       bool // a person had it sent
-}
-
 // section is one part of a report.
 type section struct {
 	kind    string // Content-Type
@@ -26,32 +17,27 @@ type section struct {
 	wide    bool // it has bytes beyond ASCII
 }
 
-// writeReport writes a multipart/report (RFC 6522 section 3).
-func writeReport(e envelope, parts []section) ([]byte, error) {
-	if e.from == "" || e.to == "" || e.id == "" || e.date.IsZero() {
+// write puts the notice together as a multipart/report (RFC 6522 section 3).
+func (n *Notice) write(parts []section) ([]byte, error) {
+	if n.From == "" || n.To == "" || n.MessageID == "" || n.Date.IsZero() {
 		return nil, fmt.Errorf("%w: it needs From, To, Message-ID and Date", ErrNotice)
 	}
 	for _, p := range parts {
-		if err := message.CheckBoundary(e.boundary, p.content); err != nil {
+		if err := message.CheckBoundary(n.Boundary, p.content); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrNotice, err)
 		}
 	}
 	var f fieldWriter
-	f.add("Date", e.date.Format(time.RFC1123Z))
-	f.add("From", e.from)
-	f.add("To", e.to)
-	f.add("Subject", message.EncodeWords(message.Plain(e.subject)))
-	f.add("Message-ID", e.id)
-	f.add("In-Reply-To", breakWords(message.Plain(e.about)))
-	if e.references == "" {
-		e.references = e.about
-	}
-	f.add("References", breakWords(message.Plain(e.references)))
-	if !e.byHand {
-		f.add("Auto-Submitted", "auto-replied") // RFC 3834 section 3.1.7
-	}
+	f.add("Date", n.Date.Format(time.RFC1123Z))
+	f.add("From", n.From)
+	f.add("To", n.To)
+	f.add("Subject", message.EncodeWords(message.Plain(n.Subject)))
+	f.add("Message-ID", n.MessageID)
+	f.add("In-Reply-To", breakWords(message.Plain(n.InReplyTo)))
+	f.add("References", breakWords(message.Plain(n.InReplyTo)))
+	f.add("Auto-Submitted", "auto-replied") // RFC 3834 section 3.1.7
 	f.add("MIME-Version", "1.0")
-	f.add("Content-Type", `multipart/report; report-type=`+e.reportType+`; boundary="`+e.boundary+`"`)
+	f.add("Content-Type", `multipart/report; report-type=delivery-status; boundary="`+n.Boundary+`"`)
 	for _, p := range parts {
 		// RFC 2045 section 6.4: a multipart is labelled with the widest of its parts.
 		if p.wide {
@@ -64,7 +50,7 @@ func writeReport(e envelope, parts []section) ([]byte, error) {
 	}
 	for _, p := range parts {
 		f.line()
-		f.b.WriteString("--" + e.boundary + "\r\n")
+		f.b.WriteString("--" + n.Boundary + "\r\n")
 		f.add("Content-Type", p.kind)
 		if p.wide {
 			f.add("Content-Transfer-Encoding", "8bit")
@@ -73,7 +59,7 @@ func writeReport(e envelope, parts []section) ([]byte, error) {
 		f.b.Write(p.content)
 	}
 	f.line()
-	f.b.WriteString("--" + e.boundary + "--\r\n")
+	f.b.WriteString("--" + n.Boundary + "--\r\n")
 	return f.b.Bytes(), f.err
 }
 

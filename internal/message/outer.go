@@ -190,14 +190,3 @@ func CountReceived(h Header) int {
 	}
 	return n
 }
-
-// Sealed reports whether a message is encrypted or signed already, by the structure
-// that its Content-Type tells (RFC 1847 section 2, RFC 8551 section 3.2). Text that
-// looks like armor is text.
-func Sealed(h Header) bool {
-	switch MediaType(h.Get("Content-Type")) {
-	case "multipart/encrypted", "multipart/signed", "application/pkcs7-mime", "application/x-pkcs7-mime":
-		return true
-	}
-	return false
-}

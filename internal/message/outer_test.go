@@ -137,22 +137,3 @@ func TestReceived(t *testing.T) {
 		}
 	}
 }
-
-func TestSealed(t *testing.T) {
-	for value, want := range map[string]bool{
-		"":           false,
-		"text/plain": false,
-		"multipart/encrypted; protocol=\"application/pgp-encrypted\"; boundary=x": true,
-		"Multipart/Signed; micalg=pgp-sha512":                                     true,
-		"application/pkcs7-mime; smime-type=enveloped-data":                       true,
-		"application/x-pkcs7-mime":                                                true,
-		"multipart/mixed; protocol=\"multipart/encrypted\"":                       false,
-		"text/plain; name=\"-----BEGIN PGP MESSAGE-----\"":                        false,
-		"application/pgp-encrypted":                                               false,
-	} {
-		h := Header{Fields: []Field{{Name: "Content-Type", Raw: []byte("Content-Type: " + value + "\r\n")}}}
-		if got := Sealed(h); got != want {
-			t.Errorf("%q: %v", value, got)
-		}
-	}
-}

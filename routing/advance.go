@@ -25,6 +25,19 @@ func Advance(r *Recipient, ds []Delivery, id DeliveryID, e Event, now time.Time)
 	return p
 }
 
+// RecallWarning is the warning of a message that was to recall another one by Supersedes: "" where
+// that stopped something. found is whether its account has sent the other one. Who else may
+// have sent one of that Message-ID is nobody's business.
+func RecallWarning(found, stopped bool) string {
+	switch {
+	case stopped:
+		return ""
+	case found:
+		return "Supersedes recalled nothing: the message it names had left already, or was done"
+	}
+	return "Supersedes recalled nothing: this account has sent no message of the Message-ID it names"
+}
+
 // Recalls reports whether a recall of d changes anything, others being the other
 // deliveries of its recipient: it stops d itself, or, where d has left, the steps
 // that have not begun.

@@ -14,7 +14,8 @@ type Acceptance struct {
 	// is an index into Recipients.
 	Deliveries []Delivery
 	// Recall is the IDHash of an earlier message of the same account to cancel in
-	// the same commit, or nil (RFC 2156 Supersedes).
+	// the same commit, or nil (RFC 2156 Supersedes). Where that stops nothing,
+	// RecallWarning is added to the warnings of Message.
 	Recall []byte
 	// DedupAfter: with Message.Dedup, an earlier message of the account with the
 	// same key and accepted after this time stands for this one.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 
 	"postern/routing"
 )
@@ -71,9 +72,12 @@ func accept(t *tx, a *routing.Acceptance, recipients []recipientDraft, body cont
 	if id, err := duplicate(t, owner, a); id != "" || err != nil {
 		return id, nil, err
 	}
-	recalled, err := recall(t, owner, a)
+	recalled, warning, err := recall(t, owner, a)
 	if err != nil {
 		return "", nil, err
+	}
+	if warning != "" {
+		m.Warnings = append(slices.Clone(m.Warnings), warning)
 	}
 	if m.Accepted = truncate(m.Accepted); m.Accepted.IsZero() {
 		m.Accepted = t.now
@@ -149,21 +153,20 @@ const recallQuery = `WITH RECURSIVE blocks (n) AS (SELECT min(key) / 512 FROM me
 	CROSS JOIN recipients r ON r.message = m.key CROSS JOIN deliveries d ON d.recipient = r.id ORDER BY d.id`
 
 // recall cancels what the account has sent before under the Message-ID that this message
-// supersedes.
-func recall(t *tx, owner int64, a *routing.Acceptance) ([]routing.Record, error) {
+// supersedes, and returns the warning of this message where that stopped nothing.
+func recall(t *tx, owner int64, a *routing.Acceptance) (records []routing.Record, warning string, err error) {
 	if len(a.Recall) == 0 || owner == 0 {
-		return nil, nil
+		return nil, "", nil
 	}
 	rows, err := t.query(recallQuery, owner, a.Recall)
 	ids, err := collect(rows, err, scanID)
 	if err != nil {
-		return nil, fmt.Errorf("look for the message to recall: %w", err)
+		return nil, "", fmt.Errorf("look for the message to recall: %w", err)
 	}
-	var records []routing.Record
 	for _, id := range ids {
 		c, err := t.chain(routing.DeliveryID(id))
 		if err != nil {
-			return nil, fmt.Errorf("recall delivery %d: %w", id, err)
+			return nil, "", fmt.Errorf("recall delivery %d: %w", id, err)
 		}
 		// What went before may have ended this one too: then there is nothing to recall.
 		if d := c.deliveries[c.index(routing.DeliveryID(id))]; d.State.Final() {
@@ -171,11 +174,12 @@ func recall(t *tx, owner int64, a *routing.Acceptance) ([]routing.Record, error)
 		}
 		more, err := c.apply(t, routing.DeliveryID(id), routing.Event{Kind: routing.EventCancel, By: a.Message.Account})
 		if err != nil {
-			return nil, fmt.Errorf("recall delivery %d: %w", id, err)
+			return nil, "", fmt.Errorf("recall delivery %d: %w", id, err)
 		}
 		records = append(records, more...)
 	}
-	return records, nil
+	stopped := slices.ContainsFunc(records, func(r routing.Record) bool { return r.To == routing.Cancelled && r.From != r.To })
+	return records, routing.RecallWarning(len(ids) > 0, stopped), nil
 }
 
 func scanID(row scanner) (id int64, err error) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -173,6 +174,55 @@ func TestRecall(t *testing.T) {
 		}
 		if n := r.number("SELECT count(*) FROM bodies"); n != 2 {
 			t.Errorf("%d bodies, that of the recalled message should have gone", n)
+		}
+	})
+}
+
+// A message whose recall stopped nothing says so to its sender, and the same whether another
+// account has sent one of that Message-ID or nobody has.
+func TestRecallOfNothing(t *testing.T) {
+	onEach(t, func(t *testing.T, r *rig) {
+		send := func(account, hash string, change func(*routing.Acceptance)) routing.DeliveryID {
+			t.Helper()
+			a := r.letter([]string{"bob@ok.test"})
+			a.Message.Account, a.Message.IDHash = account, []byte(hash)
+			if change != nil {
+				change(a)
+				r.begin(a)
+			}
+			return r.accept(a)[0]
+		}
+		send("alice", "left", nil)
+		send("alice", "waits, in part", nil)
+		send("alice", "alternate waits", func(a *routing.Acceptance) {
+			a.Recipients[0].Chain = append(a.Recipients[0].Chain, routing.Step{Addresses: []routing.Address{addr("dave@ok.test")}, On: []routing.Trigger{routing.OnUnread}, After: time.Hour})
+		})
+		r.try(routing.Sent)
+		send("ops", "another's", nil)
+		send("alice", "waits", nil)
+		send("alice", "waits, in part", nil)
+		ended := send("alice", "ended", nil)
+		r.apply(ended, routing.Event{Kind: routing.EventCancel, By: "alice"})
+		none, late := routing.RecallWarning(false, false), routing.RecallWarning(true, false)
+		for _, tt := range []struct {
+			recall string
+			want   []string
+		}{
+			{"nobody's", []string{"before", none}}, {"another's", []string{"before", none}},
+			{"left", []string{"before", late}}, {"ended", []string{"before", late}},
+			{"waits", []string{"before"}}, {"waits", []string{"before", late}},
+			{"waits, in part", []string{"before"}}, {"alternate waits", []string{"before"}}, {"alternate waits", []string{"before", late}},
+		} {
+			a := r.letter([]string{"bob@ok.test"})
+			a.Message.Warnings, a.Recall = []string{"before"}, []byte(tt.recall)
+			r.accept(a)
+			j, err := r.Trace(t.Context(), a.Message.ID)
+			if err != nil || !slices.Equal(j.Message.Warnings, tt.want) {
+				t.Errorf("%s: %q, %v; want %q", tt.recall, j.Message.Warnings, err, tt.want)
+			}
+			if len(a.Message.Warnings) != 1 {
+				t.Errorf("%s: what was handed over is changed", tt.recall)
+			}
 		}
 	})
 }

@@ -128,7 +128,7 @@ func TestPostfixServer(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs to be root, to start a Postfix")
 	}
-	addr := startPostfix(t)
+	addr := startPostfix(t, "ok.test", "")
 	c := &Client{Hostname: "gw.test", Routes: map[string]string{"ok.test": addr}, TLS: TLSNone}
 	for range 100 {
 		if o := c.Send(t.Context(), parcel("s@gw.test", "x\r\n", "first@ok.test"))[0]; o.Phase != "connect" {
@@ -143,9 +143,10 @@ func TestPostfixServer(t *testing.T) {
 	}
 }
 
-// startPostfix starts a Postfix with a configuration and a queue of its own, and
-// returns the address it listens at.
-func startPostfix(t *testing.T) string {
+// startPostfix starts a Postfix with a configuration, to which more lines may be added,
+// and a queue of its own, and returns the address it listens at. It takes mail for one
+// domain and those below it.
+func startPostfix(t *testing.T, domain, more string) string {
 	ln := mailtest.Listen(t)
 	_, port, err := net.SplitHostPort(ln.Addr().String())
 	if err != nil {
@@ -175,13 +176,15 @@ mydestination =
 alias_maps =
 alias_database =
 local_recipient_maps =
-relay_domains = ok.test
+relay_domains = ` + domain + `
+parent_domain_matches_subdomains = relay_domains
 relay_transport = discard:
 smtpd_recipient_restrictions = check_recipient_access inline:{refused@ok.test=REJECT}, permit_mynetworks, reject
 smtpd_sender_restrictions =
 smtpd_client_connection_count_limit = 0
 syslog_name = posterntest
-`
+notify_classes =
+` + more
 	master := `127.0.0.1:` + port + ` inet n - n - - smtpd
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
@@ -193,6 +196,7 @@ discard unix - - n - - discard
 error unix - - n - - error
 retry unix - - n - - error
 anvil unix - - n - 1 anvil
+tlsmgr unix - - n 1000? 1 tlsmgr
 proxymap unix - - n - - proxymap
 postlog unix-dgram n - n - 1 postlogd
 `

@@ -31,7 +31,7 @@ func TestReturnsOfRealServers(t *testing.T) {
 		own[p.name] = freePort(t)
 		routes += fmt.Sprintf("%q = \"127.0.0.1:%s\"\n", p.name+".test", own[p.name])
 	}
-	gw := startReturnGateway(t, back, routes)
+	gw := startReturnGateway(t, back, "tls = \"none\"\n[relay.routes]\n"+routes)
 	for _, p := range peers {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
@@ -167,14 +167,16 @@ func startFar(t *testing.T, notices *noticeBox) string {
 
 // returnGateway is a gateway to which bounces come.
 type returnGateway struct {
-	t      *testing.T
-	config string
-	device string // address
-	log    *output
+	t       *testing.T
+	config  string
+	device  string // address
+	metrics string
+	log     *output
 }
 
-// startReturnGateway starts a gateway that listens for bounces at port back.
-func startReturnGateway(t *testing.T, back, routes string) *returnGateway {
+// startReturnGateway starts a gateway that listens for bounces at port back, and sends as
+// the lines of relay say.
+func startReturnGateway(t *testing.T, back, relay string) *returnGateway {
 	t.Helper()
 	dir := t.TempDir()
 	if err := writeSelfSigned(dir, "localhost", time.Now()); err != nil {
@@ -197,12 +199,13 @@ account = "panel"
 networks = ["127.0.0.0/8"]
 [domains."*"]
 encrypt = "none"
+[[listen]]
+kind = "metrics"
+address = "127.0.0.1:0"
 [relay]
-tls = "none"
-[relay.routes]
 %s[log]
 format = "json"
-`, back, routes)
+`, back, relay)
 	if err := os.WriteFile(g.config, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -220,11 +223,14 @@ format = "json"
 	})
 	waitFor(t, g.log, "listeners", func() bool {
 		for _, m := range listening.FindAllStringSubmatch(g.log.String(), -1) {
-			if m[1] == "device" {
+			switch m[1] {
+			case "device":
 				g.device = m[2]
+			case "metrics":
+				g.metrics = m[2]
 			}
 		}
-		return g.device != "" && greets("127.0.0.1:"+back)
+		return g.device != "" && g.metrics != "" && greets("127.0.0.1:"+back)
 	})
 	return g
 }

@@ -126,7 +126,7 @@ func verifyCases(t testing.TB) []verifyCase {
 	full := []*authority{leaf, middle, root}
 	list := func(r ...Record) []Record { return r }
 	bad := record("3 1 1", other)
-	const noMatch, noChain = "matches none of its", "matches none of its"
+	const noMatch, noChain = "none names it", "none names it"
 	cases := []verifyCase{
 		{name: "the certificate of another", chain: full, records: list(record("3 0 1", other)), want: noMatch},
 		{name: "one of several", chain: full, records: list(record("3 0 1", other), record("3 1 1", leaf)), want: ""},
@@ -284,7 +284,7 @@ func TestPolicy(t *testing.T) {
 		{name: "nothing"},
 		{"unusable", Policy{Records: []Record{record("1 1 1", a)}}, true, false, ""},
 		{"right", Policy{Records: []Record{record("1 1 1", b), record("3 1 1", a)}}, true, true, ""},
-		{"wrong", Policy{Records: []Record{record("1 1 1", a), record("3 1 1", b)}}, true, true, "matches none"},
+		{"wrong", Policy{Records: []Record{record("1 1 1", a), record("3 1 1", b)}}, true, true, "none names it"},
 	} {
 		err := tt.p.Verify([]*x509.Certificate{a.Certificate}, nil, time.Now())
 		if tt.p.Applies() != tt.applies || tt.p.Authenticates() != tt.authenticates || (err == nil) != (tt.want == "") {

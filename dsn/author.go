@@ -121,7 +121,7 @@ func (d *document) answersByItself() bool {
 	if d.saysItAnswers() {
 		return !d.daemon()
 	}
-	// RFC 5230 section 4.7, and the vacation of Unix.
+	// The vacation of Unix, and those that are modelled on it.
 	return strings.Contains(strings.ToLower(d.header.Get("X-Mailer")), "vacation")
 }
 

@@ -151,7 +151,7 @@ var codeStatus = map[int]Status{
 	502: {5, 5, 1},
 	503: {5, 5, 1},
 	504: {5, 5, 4},
-	521: {5, 3, 2}, // RFC 7504 section 4
+	521: {5, 3, 2}, // RFC 7504
 	530: {5, 7, 0},
 	534: {5, 7, 9},  // RFC 4954 section 6
 	535: {5, 7, 8},  // RFC 4954 section 6
@@ -160,6 +160,6 @@ var codeStatus = map[int]Status{
 	552: {5, 2, 2},
 	553: {5, 1, 3},
 	555: {5, 5, 4},
-	556: {5, 1, 10}, // RFC 7504 section 4, RFC 7505 section 4
+	556: {5, 1, 10}, // RFC 7504, RFC 7505 section 4
 	571: {5, 7, 1},
 }

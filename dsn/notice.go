@@ -68,7 +68,7 @@ func Write(n *Notice) ([]byte, error) {
 	}
 	statusType, wide := "message/delivery-status", !message.IsASCII(status)
 	if n.UTF8 {
-		statusType = "message/global-delivery-status" // RFC 6533 section 3
+		statusType = "message/global-delivery-status" // RFC 6533 section 4
 	}
 	parts := []section{textPart(n.Text), {kind: statusType, content: status, wide: wide}}
 	if n.Returned != nil {

@@ -124,7 +124,7 @@ func readReceipt(d *document) (Report, bool) {
 }
 
 // refusedByAgent returns why a delivery agent took no message, where it says so in a
-// receipt, as that of Dovecot does (RFC 5429 section 2.1.2 lets a person's filter
+// receipt, as that of Dovecot does (RFC 5429 section 2.2 lets a person's filter
 // refuse mail in the same form, with whatever words the person likes: that says
 // nothing of the mailbox, and is left a receipt).
 func (d *document) refusedByAgent() Status {

@@ -109,7 +109,7 @@ func lateAway(d *Delivery) bool {
 }
 
 // succeed tells the sender who asked for it that a delivery arrived, or that it
-// went where nobody will say more (RFC 3461 section 6.2.3, relayed).
+// went where nobody will say more (RFC 3461 section 5.2.2, relayed).
 func (p *planner) succeed(d *Delivery) {
 	if !p.wants(NotifySuccess) || d.State == Relayed && d.Last.DSN && !d.Closed {
 		return

@@ -64,6 +64,9 @@ func startLocal(t *testing.T, dir string) *localRun {
 		if status := <-done; status != exitOK {
 			t.Errorf("postern local: exit status %d\n%s\n%s", status, l.out.String(), l.errs.String())
 		}
+		if again := "local --data " + quoteShell(dir) + `" goes on there`; !strings.Contains(l.out.String(), again) {
+			t.Errorf("no %q at the end of\n%s", again, l.out.String())
+		}
 	})
 	t.Cleanup(l.stop)
 	l.until("the guide", func() bool { return strings.Contains(l.out.String(), "Ctrl-C stops it") })

@@ -89,7 +89,11 @@ func (a *app) local(ctx context.Context, free bool) error {
 	})
 	err = closing(err, g)
 	if err == nil {
-		a.printf("\nStopped. Everything is kept in %s; \"%s local\" goes on there.\n", dir, commandName())
+		again := commandName() + " local"
+		if a.dataDir != "" {
+			again += " --data " + quoteShell(a.dataDir)
+		}
+		a.printf("\nStopped. Everything is kept in %s; \"%s\" goes on there.\n", dir, again)
 	}
 	return err
 }

@@ -222,7 +222,15 @@ func (c *conn) insist(config *tls.Config) (by string) {
 			}
 			return nil
 		}
-		return ", verified by DANE"
+		switch {
+		case len(c.server.names) > 0:
+			return ", verified by DANE"
+		case need.by == byPolicy:
+			return ", verified by MTA-STS and DANE"
+		}
+		// RFC 7672 section 2.2.1: where the MX records may have been forged, this is not to be
+		// taken for delivery to the right domain.
+		return ", verified by DANE but for the MX"
 	case need.by == byPolicy:
 		return ", verified by MTA-STS"
 	}
@@ -239,7 +247,8 @@ func (e *pinError) Error() string {
 func (e *pinError) Unwrap() error { return e.cause }
 
 // pinOf tells apart what certificates must match, in whatever order the records came. The
-// names count where one of them is needed besides the match.
+// names count where one of them is needed besides the match, and that there are some, as it
+// says what is proved.
 func pinOf(p dane.Policy, names []string) string {
 	records := make([]string, 0, len(p.Records))
 	named := false
@@ -248,6 +257,9 @@ func pinOf(p dane.Policy, names []string) string {
 		named = named || r.Usage == dane.DANETA
 	}
 	slices.Sort(records)
+	if len(names) == 0 {
+		records = append(records, "by an MX that is not proved")
+	}
 	if named {
 		records = append(records, names...)
 	}

@@ -230,6 +230,8 @@ func TestT23DANE(t *testing.T) {
 	const (
 		clear, any   = "sent 250 2.0.0 dot", "sent 250 2.0.0 dot TLS1.3"
 		proved       = "sent 250 2.0.0 dot TLS1.3, verified by DANE"
+		butMX        = "sent 250 2.0.0 dot TLS1.3, verified by DANE but for the MX"
+		both         = "sent 250 2.0.0 dot TLS1.3, verified by MTA-STS and DANE"
 		noTLS, wrong = "deferred 0 4.7.0 starttls", "deferred 0 4.7.5 starttls"
 		unnamed      = "deferred 0 4.7.0 connect"
 	)
@@ -258,8 +260,8 @@ func TestT23DANE(t *testing.T) {
 		{name: "instead of the policy", kind: "self-signed", policy: enforced, records: func(k []byte) []dane.Record { return []dane.Record{record(dane.DANEEE, k)} }, want: proved},
 		{name: "instead of a policy that names others", kind: "self-signed", policy: mtasts.Policy{Mode: mtasts.Enforce, MX: []string{"mx.other.test"}},
 			records: func(k []byte) []dane.Record { return []dane.Record{record(dane.DANEEE, k)} }, want: proved},
-		{name: "by insecure MX", kind: "self-signed", insecureMX: true, records: func(k []byte) []dane.Record { return []dane.Record{record(dane.DANEEE, k)} }, want: proved},
-		{name: "beside the policy", kind: "good", insecureMX: true, policy: enforced, records: func(k []byte) []dane.Record { return []dane.Record{record(dane.DANEEE, k)} }, want: proved},
+		{name: "by insecure MX", kind: "self-signed", insecureMX: true, records: func(k []byte) []dane.Record { return []dane.Record{record(dane.DANEEE, k)} }, want: butMX},
+		{name: "beside the policy", kind: "good", insecureMX: true, policy: enforced, records: func(k []byte) []dane.Record { return []dane.Record{record(dane.DANEEE, k)} }, want: both},
 		{name: "beside the policy, not valid", kind: "self-signed", insecureMX: true, policy: enforced,
 			records: func(k []byte) []dane.Record { return []dane.Record{record(dane.DANEEE, k)} }, want: wrong},
 		{name: "beside the policy, not the key", kind: "good", insecureMX: true, policy: enforced,
@@ -306,6 +308,7 @@ func TestPins(t *testing.T) {
 		{of(x, a, b), of(x, b, a), true},
 		{of(x, a), of(y, a), true}, // a name makes no difference to it
 		{of(x, a, b), of(y, a, b), false},
+		{of(x, a), of(nil, a), false},
 		{of(x, a), of(x, b), false},
 		{of(x, a), of(x, a, b), false},
 	} {

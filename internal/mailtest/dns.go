@@ -3,6 +3,7 @@ package mailtest
 import (
 	"context"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +24,7 @@ const (
 	DNSLost      DNSFault = "lost"       // silence the first time, then the answer
 	DNSGarbage   DNSFault = "garbage"    // octets that are no message
 	DNSOffTopic  DNSFault = "off topic"  // records of other names beside and instead of those that were asked for
+	DNSHalf      DNSFault = "half"       // of an alias, the alias alone
 	DNSLoop      DNSFault = "cname loop" // two names that are aliases of each other
 )
 
@@ -209,6 +211,13 @@ func (d *DNS) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 			&dns.A{Hdr: header("other.test.", dns.TypeA), A: net.IPv4(192, 0, 2, 66)},
 			&dns.TLSA{Hdr: header("_25._tcp.other.test.", dns.TypeTLSA), Usage: 3, Selector: 1, MatchingType: 1, Certificate: strings.Repeat("00", 32)},
 		}
+	case DNSHalf:
+		m.Answer, m.Ns = slices.DeleteFunc(m.Answer, func(rr dns.RR) bool {
+			return !strings.EqualFold(rr.Header().Name, q.Name) || rr.Header().Rrtype != dns.TypeCNAME
+		}), nil
+		d.mu.Lock()
+		m.AuthenticatedData = !d.blind && req.IsEdns0() != nil && d.secure(fqdn(q.Name))
+		d.mu.Unlock()
 	case DNSLoop:
 		m.Answer = []dns.RR{
 			&dns.CNAME{Hdr: header(q.Name, dns.TypeCNAME), Target: "round.test."},

@@ -40,9 +40,32 @@ const (
 	udpSize = 1232
 )
 
-// exchange asks the server until it answers.
+// exchange asks the server, and once more where it names an alias and nothing of what it
+// stands for (RFC 7672 section 2.1.3).
 func (r *Resolver) exchange(ctx context.Context, q question) (*answer, error) {
-	var err error
+	a, open, err := r.once(ctx, q)
+	for n := 0; err == nil && open; n++ {
+		if n == maxAliases {
+			return nil, r.fail(q.name, "the aliases of the name lead nowhere")
+		}
+		secure, expires := a.secure, a.expires
+		if a, open, err = r.once(ctx, question{a.name, q.kind}); err != nil {
+			break
+		}
+		// What follows an alias that is not secure is not, either.
+		a.secure = a.secure && secure
+		if expires.Before(a.expires) {
+			a.expires = expires
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// once asks the server until it answers.
+func (r *Resolver) once(ctx context.Context, q question) (a *answer, open bool, err error) {
 	for range tries {
 		var m *dns.Msg
 		var weight int
@@ -64,7 +87,7 @@ func (r *Resolver) exchange(ctx context.Context, q question) (*answer, error) {
 	if ctx.Err() != nil {
 		e.UnwrapErr = context.Cause(ctx)
 	}
-	return nil, e
+	return nil, false, e
 }
 
 // try asks once, over UDP, and over TCP where the answer does not fit.
@@ -151,18 +174,18 @@ const (
 )
 
 // read makes an answer of a message. Records of names that the aliases do not lead to
-// count for nothing.
-func (r *Resolver) read(q question, m *dns.Msg, weight int) (*answer, error) {
+// count for nothing. It is open where the message says nothing about where they lead.
+func (r *Resolver) read(q question, m *dns.Msg, weight int) (a *answer, open bool, err error) {
 	if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
 		e := r.fail(q.name, "the resolver answers "+dns.RcodeToString[m.Rcode]+reasonOf(m))
 		e.IsTemporary = m.Rcode == dns.RcodeServerFailure
-		return nil, e
+		return nil, false, e
 	}
-	a := &answer{kind: q.kind, name: q.name, secure: m.AuthenticatedData, weight: weight}
+	a = &answer{kind: q.kind, name: q.name, secure: m.AuthenticatedData, weight: weight}
 	age := maxAge
 	for aliases := 0; ; aliases++ {
 		if aliases > maxAliases {
-			return nil, r.fail(q.name, "the aliases of the name lead nowhere")
+			return nil, false, r.fail(q.name, "the aliases of the name lead nowhere")
 		}
 		alias := ""
 		for _, rr := range m.Answer {
@@ -187,21 +210,24 @@ func (r *Resolver) read(q question, m *dns.Msg, weight int) (*answer, error) {
 		a.name = alias
 	}
 	if len(a.records) == 0 {
-		age = min(age, absence(m))
+		absent, says := absence(m)
+		if open = a.name != q.name && m.Rcode == dns.RcodeSuccess && !says; !open {
+			age = min(age, absent)
+		}
 	}
 	a.expires = r.Now().Add(age)
-	return a, nil
+	return a, open, nil
 }
 
 // absence is how long it holds that there is nothing (RFC 2308 section 5): as long as
-// the SOA record says, or not at all.
-func absence(m *dns.Msg) time.Duration {
+// the SOA record says, or not at all where there is none.
+func absence(m *dns.Msg) (age time.Duration, says bool) {
 	for _, rr := range m.Ns {
 		if soa, ok := rr.(*dns.SOA); ok {
-			return min(maxAbsence, time.Duration(min(soa.Hdr.Ttl, soa.Minttl))*time.Second)
+			return min(maxAbsence, time.Duration(min(soa.Hdr.Ttl, soa.Minttl))*time.Second), true
 		}
 	}
-	return 0
+	return 0, false
 }
 
 // reasonOf returns what the resolver says of a failure (RFC 8914), in brackets.

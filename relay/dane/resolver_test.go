@@ -237,6 +237,7 @@ func TestTransport(t *testing.T) {
 		{mailtest.DNSSilence, "not found false, temporary true, timeout true", 3},
 		{mailtest.DNSGarbage, "not found false, temporary true, timeout true", 3},
 		{mailtest.DNSOffTopic, "not found true, temporary false, timeout false", 1},
+		{mailtest.DNSHalf, "not found true, temporary false, timeout false", 1},
 		{mailtest.DNSLoop, "not found false, temporary true, timeout false", 1},
 	} {
 		d.Fault("ok.test MX", tt.fault)
@@ -250,6 +251,26 @@ func TestTransport(t *testing.T) {
 		}
 		if n := len(d.Asked()); n != tt.asked {
 			t.Errorf("%q: asked %d times, want %d", tt.fault, n, tt.asked)
+		}
+	}
+	d.Fault("alias.test MX", mailtest.DNSHalf)
+	d.Fault("half.test MX", mailtest.DNSHalf)
+	d.Fault("ok.test MX", "")
+	d.Add(t, "alias.test. 60 IN CNAME half.test.", "half.test. 60 IN CNAME ok.test.")
+	for _, insecure := range []bool{false, true} {
+		if insecure {
+			d.Insecure("half.test")
+		}
+		r := resolver(d)
+		mx, err := r.LookupMX(t.Context(), "alias.test")
+		if len(mx) != 1 || err != nil {
+			t.Errorf("an alias without what it stands for: %v, %v", mx, err)
+		}
+		if asked := fmt.Sprint(d.Asked()); asked != "[alias.test. MX half.test. MX ok.test. MX]" {
+			t.Errorf("asked %s", asked)
+		}
+		if names, err := r.Authentic(t.Context(), "alias.test"); err != nil || insecure != (len(names) == 0) || !insecure && fmt.Sprint(names) != "[alias.test ok.test]" {
+			t.Errorf("insecure %v: known as %v, %v", insecure, names, err)
 		}
 	}
 	if mx, err := r.LookupMX(t.Context(), "many.test"); len(mx) != 100 || err != nil {
@@ -424,7 +445,7 @@ func FuzzRead(f *testing.F) {
 			return
 		}
 		q := question{fqdn(m.Question[0].Name), m.Question[0].Qtype}
-		a, err := r.read(q, m, len(packed))
+		a, _, err := r.read(q, m, len(packed))
 		if err != nil {
 			return
 		}

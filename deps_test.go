@@ -28,7 +28,7 @@ const module = "postern"
 // no rule allows is a fault; the standard library is free but for the "!<" rules.
 const depsRules = `
 	# The leaves.
-	NONE < internal/message, internal/web, relay/dane;
+	NONE < internal/dkim, internal/message, internal/web, relay/dane;
 	internal/message < dsn, pgp;
 	internal/web < relay/mtasts;
 
@@ -44,7 +44,7 @@ const depsRules = `
 	dsn, pgp < internal/mailtest;
 
 	# The binary knows everyone, nobody knows it.
-	smtpd, imapd, relay, store, keyring, internal/web, internal/mailtest < cmd/postern;
+	smtpd, imapd, relay, store, keyring, internal/dkim, internal/web, internal/mailtest < cmd/postern;
 
 	# Other people's code stays in the room it was taken for: docs/dependencies.md.
 	github.com/emersion/go-sasl < github.com/emersion/go-smtp, github.com/emersion/go-imap/v2;
@@ -53,6 +53,7 @@ const depsRules = `
 	github.com/emersion/go-message < internal/message, imapd;
 	github.com/ProtonMail/go-crypto < pgp, internal/mailtest;
 	github.com/mattn/go-sqlite3, github.com/pressly/goose/v3 < store;
+	github.com/emersion/go-msgauth < internal/dkim;
 	github.com/miekg/dns < relay/dane, internal/mailtest;
 	golang.org/x/crypto < pgp, routing, store, cmd/postern;
 	golang.org/x/net < routing, relay;

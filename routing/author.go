@@ -2,6 +2,8 @@ package routing
 
 import (
 	"fmt"
+	"io"
+	"strings"
 
 	"postern/internal/message"
 )
@@ -46,4 +48,65 @@ func ownAuthors(h message.Header, name string, account Account) bool {
 		}
 	}
 	return true
+}
+
+// answerable is the domain, as A-labels, that is to answer for copies of m with the outer
+// header h: that of Sender, where there is one, else that of From. What a person or a device
+// writes there was checked, or Sender was put there by us (nameSender). What the gateway
+// passes on for others bears their From, and only its own notices are its own.
+func (r *Runner) answerable(m *Message, h message.Header) string {
+	name := "From"
+	if h.Has("Sender") {
+		name = "Sender"
+	}
+	authors := message.Addresses(h.Get(name))
+	if len(authors) == 0 {
+		return ""
+	}
+	a, err := ParseAddress(authors[0].Address)
+	if err != nil || m.Notice && !strings.EqualFold(a.String(), "postmaster@"+r.Config.Hostname) {
+		return ""
+	}
+	return strings.ToLower(a.ASCIIDomain())
+}
+
+// vouch puts the signature of its domain before a copy, where there is a key for it.
+func (r *Runner) vouch(c *composed) error {
+	if r.Domains == nil || c.domain == "" {
+		return nil
+	}
+	field, err := r.Domains.Sign(c.domain, c.mail)
+	if err != nil || field == nil {
+		return err
+	}
+	if _, err := c.mail.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	c.mail, c.size = &preceded{head: field, rest: c.mail}, c.size+int64(len(field))
+	return nil
+}
+
+// preceded is a mail with something before it.
+type preceded struct {
+	head []byte
+	rest io.ReadSeeker
+	at   int // in head
+}
+
+func (p *preceded) Read(b []byte) (int, error) {
+	if p.at < len(p.head) {
+		n := copy(b, p.head[p.at:])
+		p.at += n
+		return n, nil
+	}
+	return p.rest.Read(b)
+}
+
+// Seek goes to the beginning, which is all that who sends it needs.
+func (p *preceded) Seek(offset int64, whence int) (int64, error) {
+	if offset != 0 || whence != io.SeekStart {
+		return 0, fmt.Errorf("seek to %d from %d: not the beginning", offset, whence)
+	}
+	p.at = 0
+	return p.rest.Seek(0, io.SeekStart)
 }

@@ -319,6 +319,7 @@ type sentParcel struct {
 	from, to, envID string
 	target          Target
 	raw             string
+	size            int64
 }
 
 func (h *hop) Send(_ context.Context, p *Parcel) []Outcome {
@@ -326,7 +327,7 @@ func (h *hop) Send(_ context.Context, p *Parcel) []Outcome {
 	raw.ReadFrom(p.Body)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.parcels = append(h.parcels, sentParcel{p.From.String(), p.To[0].Address.String(), p.EnvID, p.To[0], raw.String()})
+	h.parcels = append(h.parcels, sentParcel{p.From.String(), p.To[0].Address.String(), p.EnvID, p.To[0], raw.String(), p.Size})
 	switch p.To[0].Address.Domain {
 	case "refuse.test":
 		return []Outcome{{Verdict: Refused, Code: 550, Status: notFound, Text: "no such user", Remote: "mx.refuse.test[192.0.2.1]:25"}}

@@ -165,6 +165,13 @@ type Target struct {
 	ORCPT   string
 }
 
+// DomainSigner signs mail for the domain of its author (RFC 6376).
+type DomainSigner interface {
+	// Sign returns the field that is to stand before a mail, with its line end; nil where
+	// there is no key for the domain, which is given as A-labels in lower case.
+	Sign(domain string, mail io.Reader) (field []byte, err error)
+}
+
 // Relay hands a parcel to the next server.
 type Relay interface {
 	// Send tries once and returns one outcome for each target, in order. It never

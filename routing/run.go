@@ -35,6 +35,8 @@ type Runner struct {
 	Signers map[string]Sealer
 	// Digests makes those of what is put into mailboxes here; nil: nobody does.
 	Digests Digester
+	// Domains answers for the domains of authors in what leaves; nil: nobody does.
+	Domains DomainSigner
 
 	Workers int           // attempts under way at once; 0: 32
 	Memory  int64         // bytes of the messages being sent, past which no more is claimed but what is urgent; 0: 256 MiB
@@ -256,6 +258,9 @@ func (r *Runner) send(ctx context.Context, job *Job) (Outcome, *Deposit) {
 	if account != "" {
 		return r.deposit(job, account, c)
 	}
+	if err := r.vouch(&c); err != nil {
+		return r.internal(job, "sign copy for its domain", err), nil
+	}
 	p := &Parcel{
 		To:    []Target{{Address: job.Delivery.Address, Notify: job.Recipient.Notify}},
 		EnvID: job.Message.EnvID, Ret: "HDRS", UTF8: job.Message.UTF8 || job.Delivery.Address.NeedsUTF8() || c.utf8,
@@ -285,7 +290,8 @@ type composed struct {
 	mail   io.ReadSeeker
 	size   int64
 	sealed bool
-	utf8   bool // its header needs SMTPUTF8, whatever the message does
+	utf8   bool   // its header needs SMTPUTF8, whatever the message does
+	domain string // of the one who answers for it, as A-labels; "" for nobody
 }
 
 // inClear is a copy that is not sealed.
@@ -311,7 +317,9 @@ func (r *Runner) compose(ctx context.Context, job *Job) (composed, Outcome) {
 	if err != nil {
 		return composed{}, r.internal(job, "write header", err)
 	}
-	return r.mail(ctx, job, h, fields)
+	c, outcome := r.mail(ctx, job, h, fields)
+	c.domain = r.answerable(job.Message, h)
+	return c, outcome
 }
 
 // ownFields are the fields that differ from copy to copy.

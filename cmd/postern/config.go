@@ -31,6 +31,7 @@ type Config struct {
 	Rules    []Rule            `toml:"rule"`
 	Domains  map[string]Domain `toml:"domains"`
 	Accounts map[string]Sender `toml:"accounts"`
+	DKIM     map[string]DKIM   `toml:"dkim"`
 	Keys     Keys              `toml:"keys"`
 
 	Stamp   Stamp   `toml:"stamp"`
@@ -221,6 +222,7 @@ func defaultConfig() *Config {
 		Policies: map[string]Policy{},
 		Rules:    []Rule{},
 		Domains:  map[string]Domain{"*": {Encrypt: string(routing.Require)}},
+		DKIM:     map[string]DKIM{},
 		Accounts: map[string]Sender{},
 		Keys:     Keys{Directory: true, Warn: Duration(30 * 24 * time.Hour)},
 		Stamp:    Stamp{Fields: []string{}},

@@ -121,6 +121,15 @@ func (c *Config) checkMachine(file string, known []Fault) error {
 			r.fault("keys.spool_from", err.Error(), "name a file of 64 hexadecimal digits on a line, with mode 0600")
 		}
 	}
+	for domain := range c.DKIM {
+		if _, err := c.dkimKey(domain); err != nil {
+			path := join("dkim", domain)
+			if c.DKIM[domain].Key != "" {
+				path += ".key_from"
+			}
+			r.fault(path, err.Error(), "make a key and its DNS record with: postern key dkim "+domain)
+		}
+	}
 	for i, s := range c.Relay.Smarthosts {
 		if _, err := s.Password.Read(c.dir); err != nil {
 			r.fault(fmt.Sprintf("relay.smarthost[%d].password_from", i), err.Error(), "put the password there, in a file of this user with mode 0600")

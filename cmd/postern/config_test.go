@@ -90,7 +90,7 @@ func TestExampleExplainsEveryKey(t *testing.T) {
 func genericPath(path string) string {
 	path = regexp.MustCompile(`\[\d+\]`).ReplaceAllString(path, "")
 	path = regexp.MustCompile(`^(levels|policies|accounts)\.[a-z]+`).ReplaceAllString(path, "$1.*")
-	return regexp.MustCompile(`^(domains|relay\.routes)\."[^"]+"`).ReplaceAllString(path, "$1.*")
+	return regexp.MustCompile(`^(domains|dkim|relay\.routes)\."[^"]+"`).ReplaceAllString(path, "$1.*")
 }
 
 func allKeys(typ reflect.Type, path string) []string {

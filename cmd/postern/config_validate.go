@@ -247,6 +247,12 @@ func (c *Config) validateDomains(r *reading) {
 			r.fault(path+".refuse_keyless", "refuses nothing where mail need not be sealed", `write encrypt = "require", or remove it`)
 		}
 	}
+	for name, d := range c.DKIM {
+		checkDomain(r, join("dkim", name), name)
+		if d.Selector != "" && !isSelector(d.Selector) {
+			r.fault(join("dkim", name)+".selector", fmt.Sprintf("%q is not a selector", d.Selector), `write letters and digits, such as "postern"`)
+		}
+	}
 	for name, a := range c.Accounts {
 		if a.Encrypt != "" || !a.Autocrypt && !a.EncryptToSelf {
 			oneOf(r, join("accounts", name)+".encrypt", a.Encrypt, string(routing.Require), string(routing.Signed))

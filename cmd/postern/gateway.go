@@ -197,6 +197,10 @@ func (g *gateway) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	domains, err := g.config.domainSigner()
+	if err != nil {
+		return err
+	}
 	for _, fault := range g.config.checkAccountKeys(own) {
 		g.log.Warn(fault)
 	}
@@ -212,7 +216,7 @@ func (g *gateway) serve(ctx context.Context) error {
 		Watcher: g.db, Vault: g.keys.spool, Location: g.policy.Location, Now: time.Now, Log: g.log, Limits: g.imapLimits()}
 	runner := &routing.Runner{Queue: g.db, Direct: g.db, Post: g.db, Ledger: g.db, Keys: finder, Sealer: sealer, Vault: g.keys.spool, Relay: client,
 		Tokens: g.keys.tokens, Config: g.policy, Now: now, Rand: rand.Reader, Log: g.log, Workers: g.config.Relay.Workers,
-		Signers: own, Digests: imap}
+		Signers: own, Digests: imap, Domains: domains}
 	gate := &routing.Gate{Config: g.policy, Ledger: g.db, Sealer: sealer, Vault: g.keys.spool, Keys: finder, Filed: g.db, Tokens: g.keys.tokens, Mailboxes: g.db,
 		Now: now, Rand: rand.Reader, Log: g.log, Signers: own, Autocrypt: g.config.autocrypt(own, now), Own: finder, Digests: imap}
 	reports := &routing.Reports{Chains: g.db, Vault: g.keys.spool, Tokens: g.keys.tokens, Now: now, Log: g.log, Forward: runner.Forward, Digests: imap}

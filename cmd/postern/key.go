@@ -29,7 +29,7 @@ An imported key comes before one that was found on the web and confirmed, and th
 one that was only found. The first key found for an address is used; where another is
 found later, it waits until a person has confirmed it.`,
 	}
-	c.AddCommand(a.keyImport(), a.keyFetch(), a.keyList(), a.keyShow(), a.keyExport(), a.keyConfirm(), a.keyRevoke(), a.keyRemove(), a.keyRotateSpool(), a.keyResealSpool(), a.keyRotateToken())
+	c.AddCommand(a.keyImport(), a.keyFetch(), a.keyList(), a.keyShow(), a.keyExport(), a.keyConfirm(), a.keyRevoke(), a.keyRemove(), a.keyRotateSpool(), a.keyResealSpool(), a.keyRotateToken(), a.keyDKIM())
 	return c
 }
 

@@ -56,7 +56,7 @@ const depsRules = `
 	github.com/emersion/go-msgauth < internal/dkim;
 	github.com/miekg/dns < relay/dane, internal/mailtest;
 	golang.org/x/crypto < pgp, routing, store, cmd/postern;
-	golang.org/x/net < routing, relay;
+	golang.org/x/net < routing, relay, pgp;
 	golang.org/x/sync < routing, smtpd, imapd, relay, store, keyring, internal/mailtest;
 	github.com/pelletier/go-toml/v2, github.com/spf13/cobra, golang.org/x/term,
 	github.com/prometheus/client_golang < cmd/postern;

@@ -42,9 +42,10 @@ type Finder struct {
 	Ring Ring
 	// Web looks for keys; nil uses only those that are on file.
 	Web Lookup
-	// Usable returns nil where something can be encrypted with a certificate at now, and
-	// else why not. It is asked for every copy, and should remember.
-	Usable func(public []byte, now time.Time) error
+	// Usable returns nil where something can be encrypted to an address, a routing.Address.Key,
+	// with a certificate at now, and else why not. It is asked for every copy, and should
+	// remember.
+	Usable func(public []byte, address string, now time.Time) error
 	// Renew returns that of the known certificates which found is a form of, with what it
 	// adds to it, and nil where it is another one.
 	Renew func(known [][]byte, found []byte) []byte
@@ -92,7 +93,7 @@ func (e *UnknownError) KeyUnknown() string { return e.Reason }
 // *UnknownError.
 func (f *Finder) Certs(ctx context.Context, a routing.Address) ([][]byte, error) {
 	certs, err := f.Ring.Certs(ctx, a)
-	if err != nil || f.anyUsable(certs) {
+	if err != nil || f.anyUsable(certs, a) {
 		return certs, err
 	}
 	state, err := f.Ring.KeyState(ctx, a)
@@ -103,7 +104,7 @@ func (f *Finder) Certs(ctx context.Context, a routing.Address) ([][]byte, error)
 		if _, err := f.Look(ctx, a); err != nil {
 			return nil, err
 		}
-		if certs, err = f.Ring.Certs(ctx, a); err != nil || f.anyUsable(certs) {
+		if certs, err = f.Ring.Certs(ctx, a); err != nil || f.anyUsable(certs, a) {
 			return certs, err
 		}
 		if state, err = f.Ring.KeyState(ctx, a); err != nil {
@@ -119,9 +120,9 @@ func (f *Finder) Certs(ctx context.Context, a routing.Address) ([][]byte, error)
 	return certs, nil
 }
 
-func (f *Finder) anyUsable(certs [][]byte) bool {
+func (f *Finder) anyUsable(certs [][]byte, a routing.Address) bool {
 	for _, c := range certs {
-		if f.Usable(c, f.Now()) == nil {
+		if f.Usable(c, a.Key(), f.Now()) == nil {
 			return true
 		}
 	}
@@ -137,7 +138,7 @@ func (f *Finder) Ready(ctx context.Context, a routing.Address) error {
 	}
 	var reasons []string
 	for _, c := range certs {
-		err := f.Usable(c, f.Now())
+		err := f.Usable(c, a.Key(), f.Now())
 		if err == nil {
 			return nil
 		}
@@ -188,7 +189,7 @@ func (f *Finder) lookUp(ctx context.Context, a routing.Address) ([]routing.Filin
 	if lookup.Found, err = f.worthFiling(ctx, a, certs); err != nil {
 		return nil, err
 	}
-	if !f.lasts(lookup.Found, lookup.Next) {
+	if !f.lasts(lookup.Found, a, lookup.Next) {
 		lookup.Next = now.Add(againNone) // it may be renewed, or have been
 	}
 	filings, err := f.Ring.FileLookup(ctx, a, lookup)
@@ -203,7 +204,7 @@ func (f *Finder) lookUp(ctx context.Context, a routing.Address) ([]routing.Filin
 			usable = true
 			f.Log.Info("key found", "domain", a.ASCIIDomain(), "fingerprint", fingerprint)
 		case routing.FiledSame:
-			usable = usable || f.Usable(lookup.Found[i].Public, now) == nil
+			usable = usable || f.Usable(lookup.Found[i].Public, a.Key(), now) == nil
 		case routing.FiledPending:
 			f.Log.Warn("another key than the one known was found; it waits for: postern key confirm", "domain", a.ASCIIDomain(), "fingerprint", fingerprint)
 		}
@@ -227,7 +228,7 @@ func (f *Finder) worthFiling(ctx context.Context, a routing.Address, certs []pgp
 	for _, c := range certs {
 		public := f.Renew(known, c.Public)
 		if public == nil {
-			if public = c.Public; f.Usable(public, f.Now()) != nil {
+			if public = c.Public; f.Usable(public, a.Key(), f.Now()) != nil {
 				continue
 			}
 		}
@@ -237,9 +238,9 @@ func (f *Finder) worthFiling(ctx context.Context, a routing.Address, certs []pgp
 }
 
 // lasts reports whether all that was found can still be used at a time.
-func (f *Finder) lasts(found []routing.FoundKey, at time.Time) bool {
+func (f *Finder) lasts(found []routing.FoundKey, a routing.Address, at time.Time) bool {
 	for _, k := range found {
-		if f.Usable(k.Public, at) != nil {
+		if f.Usable(k.Public, a.Key(), at) != nil {
 			return false
 		}
 	}

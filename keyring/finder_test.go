@@ -131,7 +131,7 @@ func newFinder(known ...string) (*Finder, *ring, *fakeWeb) {
 	}
 	n := &fakeWeb{keys: map[string]string{}}
 	return &Finder{Ring: r, Web: n, Now: time.Now, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Usable: func(public []byte, _ time.Time) error {
+		Usable: func(public []byte, _ string, _ time.Time) error {
 			switch {
 			case strings.HasPrefix(string(public), "old"):
 				return &pgp.NoKeyError{Reason: "the key expired"}
@@ -304,7 +304,7 @@ func TestShortLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f, r, n := newFinder()
 		end := time.Now().Add(36 * time.Hour)
-		f.Usable = func(_ []byte, at time.Time) error {
+		f.Usable = func(_ []byte, _ string, at time.Time) error {
 			if at.Before(end) {
 				return nil
 			}

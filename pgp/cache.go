@@ -31,6 +31,8 @@ type certHash [sha256.Size]byte
 type cachedKey struct {
 	key         *packet.PublicKey
 	reads       readable  // what its owner reads
+	primary     string    // key ID of the certificate
+	taken       []string  // mailboxes that its owner has disowned
 	from, until time.Time // good at from and later, until the zero time or before until
 }
 
@@ -41,13 +43,13 @@ const cacheGeneration = 2048
 func (c *keyCache) encryptionKey(cert []byte, address string, now time.Time) (cachedKey, error) {
 	hash := certHash(sha256.Sum256(cert))
 	if k, ok := c.get(hash, now); ok {
-		return k, nil
+		return k, disowns(k.primary, k.taken, address)
 	}
 	e, key, at, err := selectKey(cert, address, now)
 	if err != nil {
 		return cachedKey{}, err
 	}
-	k := cachedKey{key: key, reads: reads(e, at), from: now, until: nextChange(e, now)}
+	k := cachedKey{key: key, reads: reads(e, at), primary: keyID(e.PrimaryKey), taken: disowned(e, at), from: now, until: nextChange(e, now)}
 	c.put(hash, k)
 	return k, nil
 }

@@ -95,7 +95,7 @@ func TestSealerUsable(t *testing.T) {
 	s := newSealer(t)
 	expired := newKey(t, "a@example.org", seconds(time.Hour), nil).public
 	for name, cert := range map[string][]byte{"good": keyOf(t, "a").public, "expired": expired, "none": nil, "no key": []byte("\x99\x00hello")} {
-		got, want := s.Usable(cert, noon), Usable(cert, noon)
+		got, want := s.UsableFor(cert, "", noon), Usable(cert, noon)
 		if fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("%s: %v, want %v", name, got, want)
 		}

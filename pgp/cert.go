@@ -22,7 +22,9 @@ type Cert struct {
 	// Addresses are those of UserIDs, in the same order, with the domain in lower
 	// case, each once.
 	Addresses []string
-	Created   time.Time
+	// Disowned are the mailboxes whose user ids its owner has revoked: UsableFor.
+	Disowned []string
+	Created  time.Time
 	// Expires is when nothing can be encrypted with it any more: the end of the
 	// certificate or of its newest encryption key, the sooner. Zero for never.
 	Expires   time.Time
@@ -83,6 +85,7 @@ func newCert(e *openpgp.Entity) (Cert, error) {
 		Revoked: e.Revoked(time.Unix(1<<32-1, 0)),
 	}
 	c.UserIDs, c.Addresses = userIDs(e, config)
+	c.Disowned = disowned(e, time.Time{})
 	key, err := e.EncryptionKeyWithError(time.Time{}, encrypting(time.Time{}))
 	switch {
 	case err == nil:

@@ -38,7 +38,8 @@ type Discovery struct {
 	Now  func() time.Time
 }
 
-// Lookup returns the certificates for an address: each has a user id that is the address.
+// Lookup returns the certificates for an address: each has a user id that is the address, or had
+// one that its owner has revoked.
 // The domain must be in ASCII. Where nobody offers one that can be used now, the error is a
 // *NoKeyError; any other says that somebody could not be asked. Those that cannot be used
 // are returned all the same, beside others and with that error: one that is known may
@@ -91,11 +92,11 @@ func (d *Discovery) choose(address string, ring []byte) ([]Cert, error) {
 	usable := false
 	said := "the key found on the web for " + address + " does not name that address"
 	for _, c := range all {
-		if !slices.ContainsFunc(c.Addresses, func(a string) bool { return d.same(a, address) }) {
+		if !slices.ContainsFunc(slices.Concat(c.Addresses, c.Disowned), func(a string) bool { return d.same(a, address) }) {
 			continue
 		}
 		certs = append(certs, c)
-		if err := Usable(c.Public, d.Now()); err != nil {
+		if err := UsableFor(c.Public, address, d.Now()); err != nil {
 			said = "the key found on the web for " + address + " cannot be used: " + strings.TrimPrefix(err.Error(), "no usable key: ")
 			continue
 		}

@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 )
 
 func TestDirectoryURLs(t *testing.T) {
@@ -158,17 +161,18 @@ func FuzzLookup(f *testing.F) {
 	f.Add(keyOf(f, "bob").public)
 	f.Add(slices.Concat(keyOf(f, "other").public, keyOf(f, "bob").public))
 	f.Add(ArmorPublic(keyOf(f, "bob").public))
+	f.Add(newKey(f, "bob@example.org", v6, func(e *openpgp.Entity, c *packet.Config) error { return revokeID(e, "bob@example.org", days(c, 2)) }).public)
 	f.Add([]byte("<html>"))
 	f.Fuzz(func(t *testing.T, ring []byte) {
 		advanced, _, _ := DirectoryURLs("bob@example.org")
 		d := &Discovery{Fetch: &web{answers: map[string]any{advanced: ring}}, Now: func() time.Time { return noon }}
 		certs, err := d.Lookup(t.Context(), "bob@example.org")
-		usable := slices.ContainsFunc(certs, func(c Cert) bool { return Usable(c.Public, noon) == nil })
+		usable := slices.ContainsFunc(certs, func(c Cert) bool { return UsableFor(c.Public, "bob@example.org", noon) == nil })
 		if (err == nil) != usable {
 			t.Fatalf("%d found, one can be used: %t, %v", len(certs), usable, err)
 		}
 		for _, c := range certs {
-			if !slices.Contains(c.Addresses, "bob@example.org") {
+			if !slices.Contains(slices.Concat(c.Addresses, c.Disowned), "bob@example.org") {
 				t.Errorf("found %q", c.Addresses)
 			}
 		}

@@ -197,11 +197,12 @@ func readBody(md *openpgp.MessageDetails, b []byte, limit int64) ([]byte, error)
 	return w.Bytes(), nil
 }
 
-// Usable returns nil if messages can be encrypted with the certificate at now, and else a
-// *NoKeyError. It is the function of that name, remembered together with what Copy needs.
-func (s *Sealer) Usable(public []byte, now time.Time) error {
+// UsableFor returns nil if messages to the address can be encrypted with the certificate at now,
+// and else a *NoKeyError. It is the function of that name, remembered together with what Copy
+// needs.
+func (s *Sealer) UsableFor(public []byte, address string, now time.Time) error {
 	return usable(func() error {
-		_, err := s.keys.encryptionKey(public, "", now)
+		_, err := s.keys.encryptionKey(public, address, now)
 		return err
 	})
 }

@@ -70,9 +70,14 @@ func lax(now time.Time) *packet.Config {
 
 // Usable returns nil if messages can be encrypted with the certificate at now, and
 // else a *NoKeyError.
-func Usable(public []byte, now time.Time) error {
+func Usable(public []byte, now time.Time) error { return UsableFor(public, "", now) }
+
+// UsableFor is Usable for messages to an address, which the certificate must not have disowned:
+// its owner has not revoked the user id of that address. A certificate that never named
+// the address is no fault; nor is any where address is "", or "*@domain".
+func UsableFor(public []byte, address string, now time.Time) error {
 	return usable(func() error {
-		_, _, _, err := selectKey(public, "", now)
+		_, _, _, err := selectKey(public, address, now)
 		return err
 	})
 }
@@ -86,14 +91,19 @@ func usable(find func() error) error {
 	return err
 }
 
-// selectKey returns a certificate as read, its key to encrypt with at now, and the time at
-// which the certificate is to be judged then.
+// selectKey returns a certificate as read, its key to encrypt to the address with at now, and
+// the time at which the certificate is to be judged then.
 func selectKey(cert []byte, address string, now time.Time) (*openpgp.Entity, *packet.PublicKey, time.Time, error) {
 	e, err := readCert(cert)
 	if err != nil {
 		return nil, nil, now, err
 	}
 	now = atLeast(e, now)
+	if address != "" {
+		if err := disowns(keyID(e.PrimaryKey), disowned(e, now), address); err != nil {
+			return nil, nil, now, err
+		}
+	}
 	key, err := e.EncryptionKeyWithError(now, encrypting(now))
 	if err == nil {
 		return e, key.PublicKey, now, nil

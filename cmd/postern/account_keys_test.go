@@ -86,7 +86,7 @@ func TestAccountKey(t *testing.T) {
 	s.gate.Signers, s.runner.Signers = own, own
 	s.gate.Autocrypt = c.autocrypt(own, s.clock.Now)
 	s.gate.Config.ToSelf = c.policy().ToSelf
-	s.gate.Own = &keyring.Finder{Ring: s.db, Usable: sealer.Usable, Now: s.clock.Now}
+	s.gate.Own = &keyring.Finder{Ring: s.db, Usable: sealer.UsableFor, Now: s.clock.Now}
 	alicePublic, bobPublic := publicOf(t, alice), publicOf(t, bob)
 	s.filePublic("alice@gw.test", alicePublic)
 	s.filePublic("bob@dest.test", bobPublic)

@@ -78,6 +78,9 @@ func (a *app) importKeys(ctx context.Context, o *opened, file string, addresses 
 		if err := pgp.Usable(cert.Public, time.Now()); err != nil {
 			return fmt.Errorf("key %s: %w", cert.Fingerprint, err)
 		}
+		if err := a.renewKeys(ctx, o, cert); err != nil {
+			return err
+		}
 		under := addresses
 		if len(under) == 0 {
 			under = cert.Addresses
@@ -87,6 +90,9 @@ func (a *app) importKeys(ctx context.Context, o *opened, file string, addresses 
 		}
 		for _, text := range under {
 			key, err := keyAddress(text)
+			if err == nil {
+				err = pgp.UsableFor(cert.Public, key, time.Now())
+			}
 			if err != nil {
 				return err
 			}
@@ -97,6 +103,31 @@ func (a *app) importKeys(ctx context.Context, o *opened, file string, addresses 
 			if err := a.release(ctx, o.db, key); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// renewKeys adds to the forms of a key that are on file what is new about it, under whatever
+// address: its owner may have revoked the user id of one.
+func (a *app) renewKeys(ctx context.Context, o *opened, cert pgp.Cert) error {
+	certs, err := o.db.ListCerts(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range certs {
+		if c.Fingerprint != cert.Fingerprint {
+			continue
+		}
+		before := pgp.UsableFor(c.Public, c.Address, time.Now())
+		if renewed := pgp.Renew([][]byte{c.Public}, cert.Public); renewed != nil {
+			c.Public = renewed
+		}
+		if err := o.db.PutCert(ctx, c); err != nil {
+			return err
+		}
+		if err := pgp.UsableFor(c.Public, c.Address, time.Now()); before == nil && err != nil {
+			a.printf("%s  %s: %s\n", c.Fingerprint, c.Address, strings.TrimPrefix(err.Error(), "no usable key: "))
 		}
 	}
 	return nil
@@ -174,7 +205,7 @@ func filedKeys(ctx context.Context, o *opened, args []string) ([]filedKey, error
 		if parsed, err := pgp.ParseCerts(c.Public); err == nil && len(parsed) > 0 {
 			k.UserIDs, k.Algorithm, k.Created, k.Expires = parsed[0].UserIDs, parsed[0].Algorithm, parsed[0].Created, parsed[0].Expires
 		}
-		if err := pgp.Usable(c.Public, time.Now()); err != nil {
+		if err := pgp.UsableFor(c.Public, c.Address, time.Now()); err != nil {
 			k.State = err.Error()
 		}
 		switch c.Source {

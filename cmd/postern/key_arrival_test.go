@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -53,7 +55,7 @@ func (d *directory) put(t *testing.T, address string, secret []byte) {
 
 // discover lets the sealing look for keys in d.
 func (s *sealing) discover(d *directory) *keyring.Finder {
-	f := &keyring.Finder{Ring: s.db, Usable: s.sealer.Usable, Now: s.clock.Now, Log: slog.New(slog.NewTextHandler(s.t.Output(), nil)),
+	f := &keyring.Finder{Ring: s.db, Usable: s.sealer.UsableFor, Now: s.clock.Now, Log: slog.New(slog.NewTextHandler(s.t.Output(), nil)),
 		Renew: pgp.Renew, Web: &pgp.Discovery{Fetch: d, Same: sameAddress, Now: s.clock.Now}}
 	s.runner.Keys = f
 	return f
@@ -207,6 +209,116 @@ func TestKeyRevokedByOwner(t *testing.T) {
 	}
 	if n := len(s.wire.all()); n != 1 {
 		t.Errorf("%d have left", n)
+	}
+}
+
+// disowned returns two forms of a key: as it was made for two addresses, and after its owner has
+// revoked the user id of the second.
+func (s *sealing) disowned(first, second string) (before, after []byte) {
+	s.t.Helper()
+	must := func(err error) {
+		s.t.Helper()
+		if err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	e, err := openpgp.ReadEntity(packet.NewReader(bytes.NewReader(s.secret(first, 0))))
+	must(err)
+	config := &packet.Config{Time: s.clock.Now}
+	must(e.AddUserId("", "", second, config))
+	serialized := func() []byte {
+		var b bytes.Buffer
+		must(e.SerializePrivateWithoutSigning(&b, nil))
+		return b.Bytes()
+	}
+	before = serialized()
+	id := e.Identities["<"+second+">"]
+	self := id.SelfCertifications[0].Packet
+	sig := &packet.Signature{Version: self.Version, SigType: packet.SigTypeCertificationRevocation, PubKeyAlgo: self.PubKeyAlgo, Hash: self.Hash,
+		CreationTime: s.clock.Now(), IssuerKeyId: self.IssuerKeyId, IssuerFingerprint: self.IssuerFingerprint}
+	must(sig.SignUserId(id.Name, e.PrimaryKey, e.PrivateKey, config))
+	id.Revocations = append(id.Revocations, packet.NewVerifiableSig(sig))
+	return before, serialized()
+}
+
+// TestUserIDRevokedByOwner: a key of which its owner has revoked the user id of the address alone
+// seals nothing for it any more, nor does the copy leave in clear where a key is only preferred.
+func TestUserIDRevokedByOwner(t *testing.T) {
+	const bob, work = "bob@dest.test", "bob@work.test"
+	s, d := newSealing(t), &directory{keys: map[string][]byte{}}
+	finder := s.discover(d)
+	before, after := s.disowned(bob, work)
+	send := func(address string) {
+		t.Helper()
+		sent, err := s.submit(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.relayed(sent.ID)
+	}
+	for _, address := range []string{bob, work} {
+		d.put(t, address, before)
+		send(address)
+	}
+	for _, web := range [][]byte{after, before} {
+		for _, address := range []string{bob, work} {
+			d.put(t, address, web)
+			if _, err := finder.Look(t.Context(), s.address(address)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, level := range []routing.Security{routing.Require, routing.Prefer} {
+			s.runner.Config.Domains = map[string]routing.Security{"*": level}
+			if said := s.delivery(s.held(work)).Last.Text; !strings.Contains(said, "has revoked the user id of that address") {
+				t.Errorf("held because %s", said)
+			}
+		}
+	}
+	send(bob)
+	if n := len(s.wire.all()); n != 3 {
+		t.Errorf("%d have left, want two before and one after", n)
+	}
+	s.noPlaintext()
+}
+
+// TestImportDisowned: a key that is imported brings the news to all addresses that have it on
+// file, and is refused for one that its owner has taken from it.
+func TestImportDisowned(t *testing.T) {
+	const bob, work = "bob@dest.test", "bob@work.test"
+	s := newSealing(t)
+	before, after := s.disowned(bob, work)
+	said := new(strings.Builder)
+	imported := func(secret []byte, addresses ...string) error {
+		t.Helper()
+		public, err := pgp.PublicOf(secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), "bob.asc")
+		if err := os.WriteFile(file, pgp.ArmorPublic(public), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		said.Reset()
+		return (&app{stdout: said}).importKeys(t.Context(), &opened{db: s.db}, file, addresses)
+	}
+	s.clock.add(time.Hour)
+	if err := imported(before); err != nil {
+		t.Fatal(err)
+	}
+	if err := imported(after); err != nil || !strings.Contains(said.String(), "no longer for "+work) {
+		t.Errorf("%v, said %s", err, said)
+	}
+	if err := imported(after, work); err == nil || !strings.Contains(err.Error(), "no longer for "+work) {
+		t.Errorf("imported for the address that was taken: %v", err)
+	}
+	list, err := filedKeys(t.Context(), &opened{db: s.db}, nil)
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	for _, k := range list {
+		if (k.State == "usable") != (k.Address == bob) {
+			t.Errorf("%s: %s", k.Address, k.State)
+		}
 	}
 }
 

@@ -35,7 +35,7 @@ on, and what was held for want of it is sent; another key than the one known wai
 			}
 			return a.withStore(cmd.Context(), func(o *opened) error {
 				finder := &keyring.Finder{Ring: o.db, Web: c.discovery(), Now: time.Now, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
-					Usable: pgp.Usable, Renew: pgp.Renew}
+					Usable: pgp.UsableFor, Renew: pgp.Renew}
 				return a.fetchKeys(cmd.Context(), o.db, finder, args)
 			})
 		},

@@ -21,7 +21,7 @@ import (
 
 // finder finds keys: on file, and on the web as the configuration says.
 func (c *Config) finder(db *store.DB, sealer *pgp.Sealer, now func() time.Time, log *slog.Logger) *keyring.Finder {
-	f := &keyring.Finder{Ring: db, Usable: sealer.Usable, Renew: pgp.Renew, Now: now, Log: log}
+	f := &keyring.Finder{Ring: db, Usable: sealer.UsableFor, Renew: pgp.Renew, Now: now, Log: log}
 	if c.Keys.Directory {
 		f.Web = c.discovery()
 	}
@@ -158,11 +158,11 @@ func (w *keyWatch) judge(c store.Cert) (state, stage, warning string) {
 		return keyPending, keyPending, fmt.Sprintf("another key than the one known was found for %s: compare its fingerprint %s with its owner, then: postern key confirm %s", c.Address, c.Fingerprint, c.Fingerprint)
 	}
 	now := w.now()
-	if err := pgp.Usable(c.Public, now); err != nil {
+	if err := pgp.UsableFor(c.Public, c.Address, now); err != nil {
 		return keyUnusable, keyUnusable + ": " + err.Error(), fmt.Sprintf("%s of %s: %v", c.Fingerprint, c.Address, err)
 	}
 	if w.warn > 0 {
-		if err := pgp.Usable(c.Public, now.Add(w.warn)); err != nil {
+		if err := pgp.UsableFor(c.Public, c.Address, now.Add(w.warn)); err != nil {
 			expires := ""
 			if parsed, err := pgp.ParseCerts(c.Public); err == nil && !parsed[0].Expires.IsZero() {
 				expires = " on " + parsed[0].Expires.Format(time.DateOnly)

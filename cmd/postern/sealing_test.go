@@ -141,7 +141,7 @@ func newSealing(t *testing.T) *sealing {
 	c.Hostname, c.ReturnDomain = "gw.test", "returns.gw.test"
 	config := c.policy()
 	s.gate = &routing.Gate{Config: config, Ledger: s.db, Sealer: s.sealer, Vault: s.spool, Filed: s.db, Tokens: tokens, Now: s.clock.Now, Rand: s.random, Log: log}
-	finder := &keyring.Finder{Ring: s.db, Usable: s.sealer.Usable, Now: s.clock.Now, Log: log}
+	finder := &keyring.Finder{Ring: s.db, Usable: s.sealer.UsableFor, Now: s.clock.Now, Log: log}
 	s.runner = &routing.Runner{Queue: s.db, Post: s.db, Ledger: s.db, Keys: finder, Sealer: s.sealer, Vault: s.spool, Relay: s.wire, Tokens: tokens,
 		Config: config, Now: s.clock.Now, Rand: s.random, Log: log, Workers: 2}
 	account := routing.Account{Name: "alice", Addresses: []routing.Address{s.address("alice@gw.test")}, MaxPriority: 9}
@@ -340,7 +340,7 @@ func TestSealingFaults(t *testing.T) {
 		second  routing.State
 	}{
 		{"a key that cannot be read", func(s *sealing) { s.runner.Keys = noKeys{} }, func(s *sealing) {
-			s.runner.Keys = &keyring.Finder{Ring: s.db, Usable: s.sealer.Usable, Now: s.clock.Now}
+			s.runner.Keys = &keyring.Finder{Ring: s.db, Usable: s.sealer.UsableFor, Now: s.clock.Now}
 		},
 			routing.Queued, routing.Relayed},
 		{"a spool that does not open", func(s *sealing) { s.runner.Vault = noVault{} }, func(s *sealing) { s.runner.Vault = s.spool }, routing.Queued, routing.Relayed},

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"postern/dsn"
-	"postern/internal/message"
 )
 
 // Chains finds deliveries by what a token stands for.
@@ -120,62 +119,6 @@ func parseReport(from Address, raw []byte) dsn.Report {
 		return dsn.ParseNull(raw)
 	}
 	return dsn.Parse(raw)
-}
-
-// answered is the delivery that a reply answers. A reply to the token that all copies
-// of a message share tells by its writer which one he has.
-func (r *Reports) answered(ctx context.Context, t Token, from Address, raw []byte) (DeliveryID, error) {
-	if t.Kind == TokenReply {
-		return t.Attempt.Delivery, nil
-	}
-	ds, err := r.Chains.Deliveries(ctx, t.Message)
-	if err == nil && len(ds) == 0 {
-		err = ErrNotFound
-	}
-	if err != nil {
-		return 0, fmt.Errorf("look up message: %w", err)
-	}
-	return writer(ds, append([]Address{from}, authors(raw)...)), nil
-}
-
-// authors are the addresses in the From field: people write from a mailbox whose
-// envelope sender is another.
-func authors(raw []byte) []Address {
-	head, _ := message.Split(raw)
-	h, err := message.ParseHeader(head)
-	if err != nil {
-		return nil
-	}
-	var all []Address
-	for _, m := range message.Addresses(h.Get("From")) {
-		if a, err := ParseAddress(m.Address); err == nil {
-			all = append(all, a)
-		}
-	}
-	return all
-}
-
-// writer is the delivery whose address is one of those, and if possible one that has
-// left; where none is, the first that has left: a copy was read from another address.
-func writer(ds []Delivery, from []Address) DeliveryID {
-	best, most := ds[0].ID, 0
-	for i := range ds {
-		d := &ds[i]
-		rank := 0
-		if d.State.Left() {
-			rank++
-		}
-		for _, a := range from {
-			if d.Address.Key() == a.Key() {
-				rank += 2
-				break
-			}
-		}
-		if rank > most {
-			best, most = d.ID, rank
-		}
-	}
-	return best
 }
 
 // byRemote is who causes what comes from outside.

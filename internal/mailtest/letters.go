@@ -113,8 +113,45 @@ func (w *World) bounce(r *Received, h head, at time.Time) []byte {
 		kind, status, headers = "utf-8", "message/global-delivery-status", "message/global-headers"
 	}
 	boundary := w.unique() + "/" + r.Domain
-	local := r.To.Address[:strings.LastIndexByte(r.To.Address, '@')]
-	lines := []string{
+	reason := "unknown user: \"" + r.To.Address[:strings.LastIndexByte(r.To.Address, '@')] + "\""
+	lines := append(w.bounceText(r, boundary, reason, at),
+		"--"+boundary,
+		"Content-Description: Delivery report",
+		"Content-Type: "+status,
+		"",
+		"Reporting-MTA: dns; "+r.Domain)
+	if id := r.From.Param("ENVID"); id != "" {
+		lines = append(lines, "Original-Envelope-Id: "+id)
+	}
+	lines = append(lines,
+		fmt.Sprintf("X-Postfix-Queue-ID: %08X", r.N),
+		"X-Postfix-Sender: rfc822; "+r.From.Address,
+		"Arrival-Date: "+r.At.Format(mailDate),
+		"",
+		"Final-Recipient: "+kind+"; "+r.To.Address)
+	if orcpt := r.To.Param("ORCPT"); orcpt != "" {
+		lines = append(lines, "Original-Recipient: "+orcpt)
+	}
+	lines = append(lines,
+		"Action: failed",
+		"Status: 5.1.1",
+		"Diagnostic-Code: X-Postfix; "+reason,
+		"",
+		"--"+boundary,
+		"Content-Description: Undelivered Message Headers",
+		"Content-Type: "+headers,
+		"Content-Transfer-Encoding: 8bit",
+		"",
+		"Return-Path: <"+r.From.Address+">",
+		string(h.headerBytes),
+		"",
+		"--"+boundary+"--")
+	return crlf(lines...)
+}
+
+// bounceText is the header of a bounce, and its part for people.
+func (w *World) bounceText(r *Received, boundary, reason string, at time.Time) []string {
+	return []string{
 		"Date: " + at.Format(mailDate),
 		"From: MAILER-DAEMON@" + r.Domain + " (Mail Delivery System)",
 		"Subject: Undelivered Mail Returned to Sender",
@@ -140,41 +177,9 @@ func (w *World) bounce(r *Received, h head, at time.Time) []byte {
 		"",
 		"                   The mail system",
 		"",
-		"<" + r.To.Address + ">: unknown user: \"" + local + "\"",
+		"<" + r.To.Address + ">: " + reason,
 		"",
-		"--" + boundary,
-		"Content-Description: Delivery report",
-		"Content-Type: " + status,
-		"",
-		"Reporting-MTA: dns; " + r.Domain,
 	}
-	if id := r.From.Param("ENVID"); id != "" {
-		lines = append(lines, "Original-Envelope-Id: "+id)
-	}
-	lines = append(lines,
-		fmt.Sprintf("X-Postfix-Queue-ID: %08X", r.N),
-		"X-Postfix-Sender: rfc822; "+r.From.Address,
-		"Arrival-Date: "+r.At.Format(mailDate),
-		"",
-		"Final-Recipient: "+kind+"; "+r.To.Address)
-	if orcpt := r.To.Param("ORCPT"); orcpt != "" {
-		lines = append(lines, "Original-Recipient: "+orcpt)
-	}
-	lines = append(lines,
-		"Action: failed",
-		"Status: 5.1.1",
-		"Diagnostic-Code: X-Postfix; unknown user: \""+local+"\"",
-		"",
-		"--"+boundary,
-		"Content-Description: Undelivered Message Headers",
-		"Content-Type: "+headers,
-		"Content-Transfer-Encoding: 8bit",
-		"",
-		"Return-Path: <"+r.From.Address+">",
-		string(h.headerBytes),
-		"",
-		"--"+boundary+"--")
-	return crlf(lines...)
 }
 
 // receipt is a disposition notification for a message that was displayed (RFC 8098

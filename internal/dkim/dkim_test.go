@@ -209,3 +209,21 @@ func TestParseKey(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkSign(b *testing.B) {
+	all, err := made()
+	if err != nil {
+		b.Fatal(err)
+	}
+	large := mail + strings.Repeat(strings.Repeat("x", 70)+"\r\n", 57)
+	for kind, k := range all {
+		b.Run(kind, func(b *testing.B) {
+			b.SetBytes(int64(len(large)))
+			for b.Loop() {
+				if _, err := k.Sign("gw.test", strings.NewReader(large)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

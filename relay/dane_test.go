@@ -42,6 +42,7 @@ func newDANEPKI(t *testing.T) *danePKI {
 func (p *danePKI) server(t *testing.T, names ...string) tls.Certificate {
 	t.Helper()
 	leaf, key := issue(t, p.root, p.key, func(c *x509.Certificate) {
+		c.Subject.CommonName = "a server" // another name than its issuer's, or it passes for self-signed
 		c.DNSNames, c.ExtKeyUsage = names, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	})
 	return tls.Certificate{Certificate: [][]byte{leaf.Raw, p.root.Raw}, PrivateKey: key, Leaf: leaf}

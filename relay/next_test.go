@@ -98,7 +98,8 @@ func TestT24(t *testing.T) {
 		{"255.255.255.255", "5.1.2"}, {"::", "5.4.6"}, {"::1", "5.4.6"}, {"fc00::1", "5.1.2"}, {"fd12::1", "5.1.2"}, {"fe80::1", "5.1.2"}, {"fec0::1", "5.1.2"},
 		{"::ffff:127.0.0.1", "5.4.6"}, {"::ffff:10.0.0.1", "5.1.2"}, {"64:ff9b::7f00:1", "5.4.6"}, {"64:ff9b::a00:1", "5.1.2"}, {"ff02::1", "5.1.2"},
 		{"198.19.0.1", "5.1.2"}, {"2002:7f00:1::", "5.1.2"}, {"64:ff9b:1::7f00:1", "5.1.2"}, {"::7f00:1", "5.1.2"},
-		{"198.51.100.25", "5.4.6"}, // our own
+		{"198.51.100.25", "5.4.6"}, {"::ffff:198.51.100.25", "5.4.6"}, // our own
+		{"::ffff:100.64.0.1", "5.1.2"}, {"::ffff:198.18.0.1", "5.1.2"},
 		{"172.32.0.1", ""}, {"100.128.0.1", ""}, {"192.0.2.1", ""}, {"2001:db9::1", ""}, {"64:ff9b::c000:201", ""}, {"10.9.0.1", ""},
 	} {
 		t.Run(tt.addr, func(t *testing.T) {
@@ -124,7 +125,7 @@ func TestT24(t *testing.T) {
 			c = w.client()
 			c.Own, c.AllowPrivate = ip("198.51.100.25"), true
 			out := c.Send(t.Context(), parcel("s@gw.test", "\r\n", "a@x.test"))[0]
-			if dialled := len(w.dialled) > 0; dialled == slices.Contains(c.Own, netip.MustParseAddr(tt.addr)) {
+			if dialled := len(w.dialled) > 0; dialled == slices.Contains(c.Own, netip.MustParseAddr(tt.addr).Unmap()) {
 				t.Errorf("with AllowPrivate: %s, dialled %q", summary(out), w.dialled)
 			}
 		})

@@ -49,6 +49,7 @@ func TestReadReplyMalformed(t *testing.T) {
 		"\r\n", "ok\r\n", "25\r\n", "2500 x\r\n", "25x ok\r\n", "250x\r\n", "150 no\r\n", "650 no\r\n", "\x00250 ok\r\n", " 250 ok\r\n",
 		"250-a\r\n251 b\r\n", "250-a\r\nhello\r\n", "HTTP/1.1 400 Bad Request\r\n",
 		strings.Repeat("x", 1<<20), "250 " + strings.Repeat("x", 1<<20) + "\r\n", strings.Repeat("250-x\r\n", 1<<20),
+		strings.Repeat("250-x\r\n", maxReplyLines) + "250 x\r\n",
 		strings.Repeat("250-"+strings.Repeat("x", 2000)+"\r\n", 40),
 	} {
 		var bad *malformedError

@@ -319,6 +319,7 @@ func (g *guard) startTLS(verb, arg string) {
 		g.answer(reply(502, 5, 5, 1, "STARTTLS is not offered here"))
 	case g.authenticated:
 		g.answer(reply(503, 5, 5, 1, "STARTTLS comes before AUTH"))
+	case g.giveUp(): // what was begun in clear must not go on inside TLS
 	case g.r != g.w:
 		g.server.log.Warn("commands follow STARTTLS in clear", "listener", g.server.name, "remote", g.client)
 		g.abort(nil)

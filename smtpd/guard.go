@@ -277,7 +277,7 @@ func (g *guard) Write(p []byte) (int, error) {
 
 // note draws the conclusions from a reply.
 func (g *guard) note(code int) {
-	lost := g.mode == content && !g.ended
+	lost := g.mode == content && (!g.ended || len(g.ready) > 0)
 	switch {
 	case code == 334:
 		g.mode = exchange

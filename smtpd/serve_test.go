@@ -377,3 +377,22 @@ func TestNetworks(t *testing.T) {
 		t.Error("a client without an address is a device")
 	}
 }
+
+// T13: a client that sends commands and reads no answers is cut off.
+func TestT13NeverReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, stop := serveInBubble(t, "device", &gateway{}, Limits{Write: 40 * time.Second})
+		defer stop()
+		c := l.dial(t, "192.0.2.1")
+		defer c.Close()
+		begin := time.Now()
+		for {
+			if _, err := io.WriteString(c, "NOOP\r\n"); err != nil {
+				break
+			}
+		}
+		if took := time.Since(begin); took != 40*time.Second {
+			t.Errorf("cut off after %v", took)
+		}
+	})
+}

@@ -172,3 +172,21 @@ func TestNoted(t *testing.T) {
 		t.Errorf("%d are remembered", len(o.said))
 	}
 }
+
+// T9: where the guard has read one address and the engine another, neither is believed.
+func TestT9TwoReadings(t *testing.T) {
+	a, err := routing.ParseAddress(`"a b"@example.com`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for engine, ok := range map[string]bool{"a b@example.com": true, "b@example.com": false, "a b": false, "": false, `x> NOTIFY=NEVER a b@example.com`: false} {
+		s := &session{guard: &guard{path: path{address: a}}}
+		if _, r := s.checkPath(engine, false); (r == nil) != ok {
+			t.Errorf("the engine reads %q: %v", engine, r)
+		}
+	}
+	s := &session{guard: &guard{}} // the null sender
+	if _, r := s.checkPath("a@example.com", false); r == nil {
+		t.Error("a null sender that the engine reads as an address was taken")
+	}
+}

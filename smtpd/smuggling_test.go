@@ -108,3 +108,25 @@ func TestT5ByteByByte(t *testing.T) {
 		t.Errorf("took %q", got)
 	}
 }
+
+// T5: where the engine answers before it has had the content to its dot, the rest of it is
+// never taken for commands: the conversation ends.
+func TestT5AnsweredEarly(t *testing.T) {
+	for _, answer := range []string{"250 2.0.0 taken\r\n", "554 5.0.0 no\r\n", "452 4.3.1 full\r\n"} {
+		for _, piece := range []int{12, 1 << 10} { // the dot has come, or not
+			v := listenerOf(t, "device-clear", &gateway{}, Limits{}).(*Submission).server()
+			c := &tape{in: []byte("first line\r\n" + smuggled), piece: piece}
+			g := newGuard(v, &registry{limits: v.limits}, c, remoteAddr(c))
+			g.greeted = true
+			io.WriteString(g, "354 go ahead\r\n")
+			p := make([]byte, 5)
+			if n, err := g.Read(p); n != 5 || err != nil {
+				t.Fatalf("%q, %v", p[:n], err)
+			}
+			io.WriteString(g, answer)
+			if rest, err := io.ReadAll(g); len(rest) > 0 || err == nil {
+				t.Errorf("after %q the engine was given %q, %v", answer, rest, err)
+			}
+		}
+	}
+}

@@ -17,7 +17,7 @@ import (
 )
 
 func (a *app) domainCommand() *cobra.Command {
-	var forget, asJSON bool
+	var forget, proved, asJSON bool
 	c := &cobra.Command{
 		Use:   "domain [DOMAIN]",
 		Short: "Show or forget what is known of a domain that mail goes to",
@@ -28,14 +28,21 @@ protected when it was met last. Without a DOMAIN it lists all of which something
 A server found by MX is not used with less than that, so that nobody on the way can take
 the protection off. Where a domain did so itself, and means it, --forget removes what is
 known; a running gateway takes it up within five minutes. A policy that the domain still
-publishes is fetched again with the next message.`,
+publishes is fetched again with the next message.
+
+With --dane it asks the DNSSEC resolver of the configuration what is proved of the domain
+now: whether its MX records are, and which TLSA records its servers are held to.`,
 		Example: `  postern domain
   postern domain example.org
+  postern domain example.org --dane
   postern domain example.org --forget`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 && forget {
 				return errors.New("--forget needs a domain: postern domain example.org --forget")
+			}
+			if len(args) == 0 && proved {
+				return errors.New("--dane needs a domain: postern domain example.org --dane")
 			}
 			names := []string{}
 			for _, arg := range args {
@@ -44,6 +51,9 @@ publishes is fetched again with the next message.`,
 					return err
 				}
 				names = append(names, name)
+			}
+			if proved {
+				return a.showDANE(cmd.Context(), names[0], asJSON)
 			}
 			return a.withStore(cmd.Context(), func(o *opened) error {
 				switch {
@@ -57,8 +67,10 @@ publishes is fetched again with the next message.`,
 		},
 	}
 	c.Flags().BoolVar(&forget, "forget", false, "remove what is known of it")
+	c.Flags().BoolVar(&proved, "dane", false, "ask what DNSSEC proves of it now")
 	c.Flags().BoolVar(&asJSON, "json", false, "print it for programs")
 	c.MarkFlagsMutuallyExclusive("forget", "json")
+	c.MarkFlagsMutuallyExclusive("forget", "dane")
 	return c
 }
 

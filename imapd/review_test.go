@@ -81,7 +81,7 @@ func TestRevokedFetch(t *testing.T) {
 			if len(got) > 30_000_000 {
 				t.Errorf("all %d octets came", len(got))
 			}
-			if end := got[max(0, len(got)-300):]; !strings.Contains(end, "\r\n1 NO [UNAVAILABLE]") || !strings.HasSuffix(end, revoked) {
+			if end := got[max(0, len(got)-300):]; !strings.Contains(end, "\r\n1 NO [EXPIRED] ") || !strings.HasSuffix(end, revoked) {
 				t.Errorf("after %d octets: %q", len(got), end)
 			}
 			waitFor(t, func() bool { return sessionsOf(h.server, "alice") == 0 }) // also that of who does not read

@@ -91,7 +91,12 @@ func (s *session) Namespace() (*imap.NamespaceData, error) {
 }
 
 // fail is answer, for this session.
-func (s *session) fail(doing string, err error) error { return answer(s.log, doing, err) }
+func (s *session) fail(doing string, err error) error {
+	if errors.Is(err, context.Canceled) && s.guard != nil && s.guard.stopped.Load() == errRevoked {
+		return no(imap.ResponseCodeExpired, "This login does not hold any more")
+	}
+	return answer(s.log, doing, err)
+}
 
 // mailbox finds a mailbox of the account.
 func (s *session) mailbox(name string) (routing.Mailbox, error) {

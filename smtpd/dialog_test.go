@@ -26,7 +26,7 @@ import (
 //	! limit NAME=VALUE              a field of Limits
 //	! lower                         priorities are lowered
 //	! submit|permit|report ERROR    what the port fails with: busy, disk, secret, or a refusal "550 5.6.0 text"
-//	! revoke                        the account of who has logged in is disabled
+//	! revoke                        the account of who has logged in, or of the device, is disabled
 //	! unsure                        whether it is cannot be read
 //	C: text                         the client sends text and CRLF; \r \n \t \0 \xFF and \\ are escapes
 //	C> text                         … text and nothing else

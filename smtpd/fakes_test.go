@@ -92,8 +92,10 @@ func (g *gateway) revoke(err error) {
 }
 
 func (g *gateway) Lookup(_ context.Context, name string) (routing.Account, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	if name == "panel" {
-		return panel, nil
+		return panel, g.revoked
 	}
 	return routing.Account{}, routing.ErrAuth
 }

@@ -148,9 +148,9 @@ func (c *Client) hold(ctx context.Context, h hop, l *letter) (hop, routing.Outco
 		return h, routing.Outcome{}
 	}
 	if c.Secure != nil {
-		pins, err := c.Secure.TLSA(ctx, h.name, h.port)
-		if err != nil {
-			return h, local(routing.Deferred, dnsTrouble, "looking up TLSA of "+h.name+": "+dnsText(err))
+		pins, out := c.pinned(ctx, h, l.Priority)
+		if out.Verdict != 0 {
+			return h, out
 		}
 		if pins.Applies() {
 			h.need = demand{level: Encrypted, by: byDANE}
@@ -179,6 +179,24 @@ func (c *Client) hold(ctx context.Context, h hop, l *letter) (hop, routing.Outco
 		h.need.level, h.need.by = least, byMemory
 	}
 	return h, routing.Outcome{}
+}
+
+// pinned looks up the TLSA records of a server. There are turns for that as for the server
+// itself, or one whose records cannot be had soon would keep all workers waiting.
+func (c *Client) pinned(ctx context.Context, h hop, priority routing.Priority) (pins dane.Policy, out routing.Outcome) {
+	v, away := c.enter(ctx, key{name: h.name, port: h.port, lookup: true}, priority)
+	if v == nil {
+		return pins, away
+	}
+	defer c.exit(v)
+	pins, err := c.Secure.TLSA(ctx, h.name, h.port)
+	if err != nil {
+		out = local(routing.Deferred, dnsTrouble, "looking up TLSA of "+h.name+": "+dnsText(err))
+	}
+	if ctx.Err() == nil {
+		v.settled(out)
+	}
+	return pins, out
 }
 
 // met notes how a server was met that mail for the domain of h goes to.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"postern/internal/mailtest"
+	"postern/relay/dane"
 	"postern/routing"
 )
 
@@ -32,33 +33,51 @@ func (town) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error)
 	return ip("192.0.2.2"), nil
 }
 
+// mute is a DNS that does not say whether slow.test has TLSA records.
+type mute struct{}
+
+func (mute) Authentic(context.Context, string) ([]string, error) { return nil, nil }
+
+func (mute) TLSA(ctx context.Context, host string, _ uint16) (dane.Policy, error) {
+	if host != "mx.slow.test" {
+		return dane.Policy{}, nil
+	}
+	select {
+	case <-time.After(15 * time.Second):
+	case <-ctx.Done():
+	}
+	return dane.Policy{}, &net.DNSError{Err: "the resolver does not answer", IsTimeout: true}
+}
+
 // TestSlowHost: a server that takes minutes for everything gets its turns, and no
 // more: all workers but those go on with the mail for others. A worker that asks for
 // it in vain has its answer soon.
 func TestSlowHost(t *testing.T) {
 	for _, slow := range []struct {
-		name string
-		dial func() (net.Conn, error)
+		name   string
+		dial   func() (net.Conn, error)
+		secure Secure
 	}{
+		{"no TLSA", nil, mute{}},
 		{"silent", func() (net.Conn, error) {
 			client, server := mailtest.Pipe()
 			go server.Read(make([]byte, 1))
 			return client, nil
-		}},
+		}, nil},
 		{"no route", func() (net.Conn, error) {
 			time.Sleep(30 * time.Second)
 			return nil, context.DeadlineExceeded
-		}},
+		}, nil},
 		{"tarpit", func() (net.Conn, error) {
 			p := newPeer("PIPELINING", "CHUNKING")
 			p.lag = 40 * time.Second
 			return p.dial(context.Background(), "", "")
-		}},
+		}, nil},
 	} {
 		t.Run(slow.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				others := newPeer("PIPELINING", "CHUNKING")
-				c := &Client{Hostname: "gw.test", Resolver: town{others}}
+				c := &Client{Hostname: "gw.test", Resolver: town{others}, Secure: slow.secure}
 				c.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 					if strings.HasPrefix(address, "192.0.2.1:") {
 						return slow.dial()

@@ -42,7 +42,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	total    int                  // connections
-	waiting  map[netip.Prefix]int // of them those that have not logged in
+	waiting  map[netip.Addr]int   // by routing.Site: of them those that have not logged in
 	sessions map[string]int       // of them those of an account
 	told     map[int64]uint32     // by mailbox: the first UID that no session was told of
 	looks    map[standing]*look   // the last reading that was begun or waits

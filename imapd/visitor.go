@@ -3,6 +3,8 @@ package imapd
 import (
 	"net"
 	"net/netip"
+
+	"postern/routing"
 )
 
 // visitor is a connection as the limits count it.
@@ -14,18 +16,18 @@ type visitor struct {
 
 // enter counts a new connection, unless there are too many.
 func (s *Server) enter(remote netip.Addr) (*visitor, bool) {
-	limits, net := s.limits(), neighbourhood(remote)
+	limits, site := s.limits(), routing.Site(remote)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.total >= limits.Conns || s.waiting[net] >= limits.PerAddress {
+	if s.total >= limits.Conns || s.waiting[site] >= limits.PerAddress {
 		return nil, false
 	}
 	if s.waiting == nil {
-		s.waiting = make(map[netip.Prefix]int)
+		s.waiting = make(map[netip.Addr]int)
 		s.sessions = make(map[string]int)
 	}
 	s.total++
-	s.waiting[net]++
+	s.waiting[site]++
 	return &visitor{server: s, remote: remote}, true
 }
 
@@ -39,7 +41,7 @@ func (v *visitor) login(account string) bool {
 		return false
 	}
 	s.sessions[account]++
-	countDown(s.waiting, neighbourhood(v.remote))
+	countDown(s.waiting, routing.Site(v.remote))
 	v.account = account
 	return true
 }
@@ -53,7 +55,7 @@ func (v *visitor) leave() {
 	if v.account != "" {
 		countDown(s.sessions, v.account)
 	} else {
-		countDown(s.waiting, neighbourhood(v.remote))
+		countDown(s.waiting, routing.Site(v.remote))
 	}
 }
 
@@ -61,20 +63,6 @@ func countDown[K comparable](m map[K]int, k K) {
 	if m[k]--; m[k] <= 0 {
 		delete(m, k)
 	}
-}
-
-// neighbourhood is what counts as one address: of IPv6 a /64, which one host has
-// to itself.
-func neighbourhood(a netip.Addr) netip.Prefix {
-	bits := 32
-	if a.Is6() {
-		bits = 64
-	}
-	p, err := a.Prefix(bits)
-	if err != nil {
-		return netip.Prefix{} // no IP address: a test, or a socket of another kind
-	}
-	return p
 }
 
 // addressOf is where a connection comes from; the zero Addr where that is no IP

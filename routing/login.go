@@ -117,7 +117,7 @@ func (l *Logins) Authenticate(ctx context.Context, name, password string, remote
 	if err != nil {
 		return Login{}, err
 	}
-	from := origin{site: siteOf(remote), account: account.Name}
+	from := origin{site: Site(remote), account: account.Name}
 	if account.Name == "" && len(name) <= maxName {
 		from.account = name
 	}
@@ -317,16 +317,4 @@ func makeRoom[K comparable](m map[K]time.Time, limit int, now time.Time) {
 		}
 		delete(m, k)
 	}
-}
-
-// siteOf is what guesses are counted by: an IPv4 address, or the /64 that is
-// commonly one subscriber's.
-func siteOf(a netip.Addr) netip.Addr {
-	a = a.Unmap().WithZone("")
-	if a.Is6() {
-		if p, err := a.Prefix(64); err == nil {
-			return p.Addr()
-		}
-	}
-	return a
 }

@@ -121,14 +121,6 @@ func TestT13Connections(t *testing.T) {
 	})
 }
 
-func TestSite(t *testing.T) {
-	for in, want := range map[string]string{"192.0.2.1": "192.0.2.1", "2001:db8:1:2:3::4": "2001:db8:1:2::"} {
-		if got := site(netip.MustParseAddr(in)); got.String() != want {
-			t.Errorf("site(%s) = %s, want %s", in, got, want)
-		}
-	}
-}
-
 // serveInBubble serves on connections in memory. Time is that of the bubble.
 func serveInBubble(t *testing.T, kind string, g *gateway, limits Limits) (l *pipeListener, stop func()) {
 	l = newPipeListener()

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/emersion/go-smtp"
+
+	"postern/routing"
 )
 
 // server is what Submission and Inbound have in common: it takes connections,
@@ -276,12 +278,12 @@ func (r *registry) add(g *guard) *smtp.SMTPError {
 	if len(r.guards) >= r.limits.Connections {
 		return replyFull
 	}
-	if r.byAddr[site(g.client)] >= r.limits.PerAddress {
+	if r.byAddr[routing.Site(g.client)] >= r.limits.PerAddress {
 		return replyFullOne
 	}
 	r.guards[g] = struct{}{}
 	r.open.Add(1)
-	r.byAddr[site(g.client)]++
+	r.byAddr[routing.Site(g.client)]++
 	return nil
 }
 
@@ -290,8 +292,8 @@ func (r *registry) remove(g *guard) {
 	defer r.mu.Unlock()
 	delete(r.guards, g)
 	r.open.Add(-1)
-	if r.byAddr[site(g.client)]--; r.byAddr[site(g.client)] == 0 {
-		delete(r.byAddr, site(g.client))
+	if r.byAddr[routing.Site(g.client)]--; r.byAddr[routing.Site(g.client)] == 0 {
+		delete(r.byAddr, routing.Site(g.client))
 	}
 }
 
@@ -315,17 +317,6 @@ func (r *registry) kill() {
 	for g := range r.guards {
 		g.conn.Close()
 	}
-}
-
-// site is what connections are counted by: an IPv4 address, or the /64 that is
-// commonly one subscriber's.
-func site(a netip.Addr) netip.Addr {
-	if a.Is6() {
-		if p, err := a.Prefix(64); err == nil {
-			return p.Addr()
-		}
-	}
-	return a
 }
 
 // remoteAddr is the address of the other end, the zero Addr where it has none.

@@ -547,7 +547,7 @@ func (f *fake) SetFlags(_ context.Context, m routing.Mailbox, uids []uint32, c F
 	for _, e := range f.accounts[m.Account].entries {
 		if b.Status != routing.FolderNone && e.Folder == b.Status && slices.Contains(uids, e.UID) {
 			flags, _ := applyChange(e.Flags, nil, c)
-			e.Flags = flags&statusFlags | e.Flags&^statusFlags
+			e.Flags = flags&routing.ReaderFlags | e.Flags&^routing.ReaderFlags
 		}
 	}
 	for i := range b.msgs {

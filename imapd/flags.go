@@ -28,9 +28,6 @@ const allFlags = routing.Flags(1)<<len(flagNames) - 1
 // systemFlags are those IMAP itself defines (RFC 3501 section 2.3.2).
 const systemFlags = routing.FlagSeen | routing.FlagAnswered | routing.FlagFlagged | routing.FlagDeleted | routing.FlagDraft
 
-// statusFlags are those a client may change on a status entry.
-const statusFlags = routing.FlagSeen | routing.FlagFlagged | routing.FlagDeleted
-
 // flagByName finds the bit of a name; names fold case.
 func flagByName(name imap.Flag) (routing.Flags, bool) {
 	for i, n := range flagNames {

@@ -218,7 +218,7 @@ func (sel *selection) permanentFlags(flags []imap.Flag) []imap.Flag {
 	case sel.readOnly:
 		return nil
 	case sel.isStatus():
-		return namesOf(nil, statusFlags, nil)
+		return namesOf(nil, routing.ReaderFlags, nil)
 	}
 	return append(flags[:len(flags):len(flags)], imap.FlagWildcard)
 }

@@ -32,7 +32,7 @@ func (s *session) Store(w *imapserver.FetchWriter, set imap.NumSet, store *imap.
 	// What has gone takes no flags.
 	lines = slices.DeleteFunc(lines, func(i int) bool { return sel.snapshot.lines[i].flags&gone != 0 })
 	if sel.isStatus() {
-		change.Flags &= statusFlags
+		change.Flags &= routing.ReaderFlags
 		change.Keywords = nil
 		if change.Mode != routing.FlagsRemove && change.Flags&routing.FlagDeleted != 0 {
 			if err := s.finishMoves(sel, lines); err != nil {
@@ -109,7 +109,7 @@ func (s *session) setFlags(sel *selection, lines []int, change routing.FlagChang
 		var r result
 		r.flags, r.keywords = applyChange(l.flags, sel.snapshot.keywords[l.uid], change)
 		if sel.isStatus() {
-			r.flags = r.flags&statusFlags | l.flags&^statusFlags
+			r.flags = r.flags&routing.ReaderFlags | l.flags&^routing.ReaderFlags
 		}
 		if len(r.keywords) > maxKeywords {
 			return no(imap.ResponseCodeLimit, "A message has at most %d keywords", maxKeywords)

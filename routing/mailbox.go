@@ -99,6 +99,10 @@ const (
 	FlagAcknowledgedOther // keyword Acknowledged-By-Other
 )
 
+// ReaderFlags are those of a status entry that are its reader's to change. All others tell
+// the state of the delivery.
+const ReaderFlags = FlagSeen | FlagFlagged | FlagDeleted
+
 // Deposit is a message for a mailbox of this gateway.
 type Deposit struct {
 	Account  string

@@ -81,7 +81,7 @@ func setEntryFlags(t *tx, account int64, folder routing.Folder, uid uint32, chan
 	if err := t.queryRow("SELECT flags FROM entries WHERE account = ? AND folder = ? AND uid = ?", account, folder, uid).Scan(&flags); err != nil {
 		return explain(err)
 	}
-	return t.exec("UPDATE entries SET flags = ? WHERE account = ? AND folder = ? AND uid = ?", combine(flags, ownFlags, change), account, folder, uid)
+	return t.exec("UPDATE entries SET flags = ? WHERE account = ? AND folder = ? AND uid = ?", combine(flags, routing.ReaderFlags, change), account, folder, uid)
 }
 
 func setMailFlags(t *tx, m routing.Mailbox, uid uint32, change routing.FlagChange) error {

@@ -378,7 +378,7 @@ func (m *model) checkView(t *rapid.T, account string) {
 	for _, f := range routing.Folders() {
 		for _, e := range m.entries(account, f) {
 			key := fmt.Sprint(account, e.UID)
-			e.Flags &^= ownFlags
+			e.Flags &^= routing.ReaderFlags
 			e.Recipient.Terms, e.Delivery.Terms = routing.Terms{}, nil
 			for i := range e.Others {
 				e.Others[i].Terms = nil

@@ -7,10 +7,6 @@ import (
 	"postern/routing"
 )
 
-// ownFlags are the flags of a status entry that belong to its reader. A change of one
-// leaves the entry what it is; a change of any other makes it a new one.
-const ownFlags = routing.FlagSeen | routing.FlagFlagged | routing.FlagDeleted
-
 // show brings the entries of the chain's deliveries up to date: for the sender, and for
 // the accounts the message was meant for. seen and moved say, by index, what has
 // something new to tell and what came into another state; event is the last record.
@@ -63,7 +59,7 @@ func (v *entry) show(t *tx) error {
 		}
 	case v.folder == routing.FolderNone:
 		return v.remove(t)
-	case !v.seen && v.folder == folder && (v.flags^flags)&^ownFlags == 0:
+	case !v.seen && v.folder == folder && (v.flags^flags)&^routing.ReaderFlags == 0: // any other flag makes it a new entry
 		return nil
 	}
 	next, err := t.draw(v.account)

@@ -198,9 +198,9 @@ func TestStatusFlags(t *testing.T) {
 			mode routing.FlagMode
 			want routing.Flags
 		}{
-			{routing.FlagsAdd, before.Flags | ownFlags},
-			{routing.FlagsRemove, before.Flags &^ ownFlags},
-			{routing.FlagsReplace, before.Flags | ownFlags},
+			{routing.FlagsAdd, before.Flags | routing.ReaderFlags},
+			{routing.FlagsRemove, before.Flags &^ routing.ReaderFlags},
+			{routing.FlagsReplace, before.Flags | routing.ReaderFlags},
 		} {
 			if err := r.SetFlags(t.Context(), m, []uint32{before.UID}, routing.FlagChange{Mode: test.mode, Flags: all, Keywords: []string{"x"}}); err != nil {
 				t.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -209,21 +208,21 @@ func cutPath(s string) (mailbox, rest string, err error) {
 	n = min(n, len(inner))
 	mailbox, rest = inner[:n], inner[n:]
 	if quoted {
-		return "", "", fmt.Errorf("the address has a quote that is not closed")
+		return "", "", errors.New("the address has a quote that is not closed")
 	}
 	if bracketed {
 		if rest == "" {
-			return "", "", fmt.Errorf("the address has no closing >")
+			return "", "", errors.New("the address has no closing >")
 		}
 		rest = rest[1:]
 		if rest != "" && rest[0] != ' ' && rest[0] != '\t' {
-			return "", "", fmt.Errorf("something other than a space follows the address")
+			return "", "", errors.New("something other than a space follows the address")
 		}
 	}
 	if strings.HasPrefix(mailbox, "@") {
 		_, after, ok := strings.Cut(mailbox, ":")
 		if !ok {
-			return "", "", fmt.Errorf("the source route has no end")
+			return "", "", errors.New("the source route has no end")
 		}
 		mailbox = after
 	}

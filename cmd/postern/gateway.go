@@ -313,7 +313,7 @@ func (g *gateway) serveListener(ctx context.Context, l boundListener, submit smt
 	case KindMetrics:
 		return g.metrics.serve(ctx, l.port, g)
 	}
-	return fmt.Errorf("no such kind of listener")
+	return errors.New("no such kind of listener")
 }
 
 // tlsConfig is what listeners offer, nil where there is no certificate.

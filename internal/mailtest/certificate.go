@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -21,7 +22,7 @@ func Certificate(now time.Time, random io.Reader, hosts ...string) (tls.Certific
 		return tls.Certificate{}, nil, fmt.Errorf("make certificate: %w", err)
 	}
 	if len(hosts) == 0 {
-		return fail(fmt.Errorf("no host to make it for"))
+		return fail(errors.New("no host to make it for"))
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), random)
 	if err != nil {

@@ -36,11 +36,9 @@ func (r *reception) seat(g *guard) (done func()) {
 	}
 }
 
-// review ends the sessions whose logins do not hold any more, whenever an account may have
-// changed, until ctx ends.
-func (r *reception) review(ctx context.Context) {
-	changed, release := r.server.Watcher.WatchLogins()
-	defer release()
+// review ends the sessions whose logins do not hold any more, whenever changed says that an
+// account may have changed, until ctx ends.
+func (r *reception) review(ctx context.Context, changed <-chan struct{}) {
 	for {
 		select {
 		case <-ctx.Done():

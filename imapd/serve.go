@@ -47,8 +47,10 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	})
 	var library sync.WaitGroup
 	library.Go(func() { _ = lib.Serve(r.hall) }) // returns when the hall is closed
+	changed, unwatch := s.Watcher.WatchLogins()  // before the first session, so that no change is missed
+	defer unwatch()
 	var reviewing sync.WaitGroup
-	reviewing.Go(func() { r.review(base) })
+	reviewing.Go(func() { r.review(base, changed) })
 	defer reviewing.Wait()
 	defer cancel()
 	stopped := context.AfterFunc(ctx, func() { _ = ln.Close() })

@@ -24,6 +24,7 @@ import (
 	"postern/internal/mailtest"
 	"postern/internal/web"
 	"postern/relay"
+	"postern/relay/dane"
 	"postern/relay/mtasts"
 	"postern/routing"
 	"postern/store"
@@ -465,6 +466,23 @@ func TestPolicyLookups(t *testing.T) {
 	count(1)
 	if modes, err := w.gateway.db.PolicyModes(t.Context()); err != nil || modes["enforce"] != 1 {
 		t.Errorf("policies kept: %v, %v", modes, err)
+	}
+}
+
+// A resolver that the configuration names is asked for policies as well, and for who has
+// them.
+func TestPolicyResolver(t *testing.T) {
+	w := newDomainWorld(t, "good")
+	w.publish("1", "enforce", "mx.x.test")
+	w.dns.Asked()
+	w.gateway.resolver = &dane.Resolver{Server: netip.MustParseAddrPort(w.dns.Addr)}
+	policies := w.gateway.policies()
+	policies.Policy(t.Context(), "x.test") // nobody is at port 443
+	asked := w.dns.Asked()
+	for _, want := range []string{"_mta-sts.x.test. TXT", "mta-sts.x.test. A"} {
+		if !slices.Contains(asked, want) {
+			t.Errorf("asked for %q, want %q", asked, want)
+		}
 	}
 }
 

@@ -13,17 +13,24 @@ import (
 )
 
 // policies finds the MTA-STS policies of domains, nil where the configuration wants none.
-// What an MX may lead to, the server of a policy may be as well.
+// What an MX may lead to, the server of a policy may be as well, and who is asked for the
+// one is asked for the other.
 func (g *gateway) policies() *mtasts.Cache {
 	c := g.config.Relay
 	if !c.MTASTS || c.TLS == string(relay.TLSNone) {
 		return nil
 	}
-	fetch := &web.Client{AllowPrivate: c.AllowPrivate}
+	resolver := net.DefaultResolver
+	if g.resolver != nil {
+		resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, g.resolver.Server.String())
+		}}
+	}
+	fetch := &web.Client{Resolver: resolver, AllowPrivate: c.AllowPrivate}
 	for _, n := range c.AllowNetworks {
 		fetch.AllowNets = append(fetch.AllowNets, n.Prefix)
 	}
-	return &mtasts.Cache{DNS: net.DefaultResolver, Web: fetch, Shelf: policyShelf{g.db}, Now: g.clock.now, Log: g.log, Fetched: g.metrics.fetchedPolicy}
+	return &mtasts.Cache{DNS: resolver, Web: fetch, Shelf: policyShelf{g.db}, Now: g.clock.now, Log: g.log, Fetched: g.metrics.fetchedPolicy}
 }
 
 // policyShelf keeps the policies of domains in the database.

@@ -27,7 +27,7 @@ protected when it was met last. Without a DOMAIN it lists all of which something
 
 A server found by MX is not used with less than that, so that nobody on the way can take
 the protection off. Where a domain did so itself, and means it, --forget removes what is
-known; a running gateway takes it up within five minutes. A policy that the domain still
+known; a running gateway takes it up within ten seconds. A policy that the domain still
 publishes is fetched again with the next message.
 
 With --dane it asks the DNSSEC resolver of the configuration what is proved of the domain

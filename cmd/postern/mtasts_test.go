@@ -358,7 +358,7 @@ func TestT23PoliciesLater(t *testing.T) {
 			if err := w.gateway.db.ForgetDomain(w.t.Context(), "x.test"); err != nil {
 				w.t.Fatal(err)
 			}
-			w.later(6 * time.Minute)
+			w.later(11 * time.Second)
 			w.replace("clear")
 			w.sends("forgotten", "sent")
 		},

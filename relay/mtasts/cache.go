@@ -85,6 +85,9 @@ const (
 	// lookEvery is how often the DNS is asked for one domain, and so how often a fetch that
 	// failed is tried again (RFC 8461 section 3.3 suggests five minutes or more).
 	lookEvery = 5 * time.Minute
+	// readEvery is how often it is looked whether a policy is still kept: another process may
+	// have forgotten it.
+	readEvery = 10 * time.Second
 	// maxDomains is how many domains are kept in memory.
 	maxDomains = 10_000
 )
@@ -107,15 +110,26 @@ func (f finding) holds(now time.Time) Policy {
 // entry is what is known of a domain in memory. The mutex of the cache guards it.
 type entry struct {
 	finding
-	looked  time.Time     // when this was found out; zero: it was not yet
+	looked  time.Time     // when the DNS was asked; zero: it was not yet
+	read    time.Time     // when it was looked what is kept
 	looking chan struct{} // closed when the look under way is over; nil: none is
 	told    string        // what was last warned of, not to say it again
 }
 
-// counts reports whether the last look need not be repeated.
+// answered reports whether the DNS need not be asked again.
+func (e *entry) answered(now time.Time) bool {
+	return within(now, e.looked, lookEvery) && (e.until.IsZero() || now.Before(e.until))
+}
+
+// counts reports whether all that is known need not be looked at again.
 func (e *entry) counts(now time.Time) bool {
-	age := now.Sub(e.looked)
-	return !e.looked.IsZero() && age >= 0 && age < lookEvery && (e.until.IsZero() || now.Before(e.until))
+	return e.answered(now) && (e.until.IsZero() || within(now, e.read, readEvery))
+}
+
+// within reports whether less than d has passed since t, by a clock that may be set.
+func within(now, t time.Time, d time.Duration) bool {
+	age := now.Sub(t)
+	return age >= 0 && age < d
 }
 
 // Policy returns the policy in force for a domain, given as A-labels; the zero Policy is
@@ -136,8 +150,11 @@ func (c *Cache) Policy(ctx context.Context, domain string) Policy {
 		}
 		if e.looking == nil {
 			e.looking = make(chan struct{})
-			last := e.finding
+			last, answered := e.finding, e.answered(now)
 			c.mu.Unlock()
+			if answered && c.stillKept(ctx, domain, e, last) {
+				return last.holds(now)
+			}
 			return c.look(ctx, domain, e, last)
 		}
 		known, over := e.holds(now), e.looking
@@ -173,6 +190,21 @@ func (c *Cache) entry(domain string, now time.Time) *entry {
 	return e
 }
 
+// stillKept looks whether the policy that is known is what is kept, and if so ends the look
+// that is under way.
+func (c *Cache) stillKept(ctx context.Context, domain string, e *entry, last finding) bool {
+	k, err := c.Shelf.Policy(ctx, domain)
+	if err != nil || k == nil || k.ID != last.id || !k.Until.Equal(last.until) {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e.read = c.Now()
+	close(e.looking)
+	e.looking = nil
+	return true
+}
+
 // look finds out about a domain for all who wait at its entry. last is what was known of it.
 func (c *Cache) look(ctx context.Context, domain string, e *entry, last finding) Policy {
 	bounded, cancel := context.WithTimeout(ctx, findWithin)
@@ -186,7 +218,7 @@ func (c *Cache) look(ctx context.Context, domain string, e *entry, last finding)
 	if trouble != nil && ctx.Err() != nil {
 		return f.holds(now) // it is the one who asked that has ended, which says nothing of the domain
 	}
-	e.looked = now
+	e.looked, e.read = now, now
 	if text := fmt.Sprint(trouble); trouble != nil && text != e.told {
 		c.Log.Warn("MTA-STS policy not found", "domain", domain, "err", text, "in_force", string(cmp.Or(f.holds(now).Mode, None)))
 		e.told = text
@@ -270,7 +302,7 @@ func (c *Cache) fetch(ctx context.Context, domain, id string) (Kept, Policy, err
 	if err != nil {
 		return Kept{}, Policy{}, err
 	}
-	now := c.Now()
+	now := c.Now().Truncate(time.Second) // a shelf may keep no more of it
 	k := Kept{Domain: domain, ID: id, Mode: policy.Mode, Text: text, Fetched: now, Until: now.Add(policy.MaxAge), Used: now}
 	k.Due = k.refresh(now)
 	return k, policy, nil

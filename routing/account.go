@@ -13,7 +13,7 @@ type Account struct {
 	Created     time.Time `json:"created"`
 }
 
-// Owns reports whether a is one of the account's addresses.
+// Owns reports whether addr is one of the account's addresses.
 func (a Account) Owns(addr Address) bool {
 	for _, own := range a.Addresses {
 		if own.Key() == addr.Key() {

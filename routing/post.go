@@ -14,7 +14,7 @@ type outgoing struct {
 	to    Address
 	raw   []byte
 	tasks []int64 // that it carries out
-	// encrypt is how it leaves at the least. Where it is empty the letter holds nothing
+	// encrypt is how it leaves at the least. Where it is empty the message holds nothing
 	// of a message's content, and leaves in clear where its address has no key.
 	encrypt Security
 }

@@ -4,7 +4,7 @@
 // The protocol engine is go-smtp. Between it and the connection stands a guard,
 // above TLS, which hands the engine one command line at a time and the content of
 // a message exactly to its end. So nothing that follows a command can be taken for
-// part of it or the other way round, in whatever mood the engine is; and what the
+// part of it or the other way round, whatever state the engine is in; and what the
 // engine is lax about (bare CR and LF, quoted local parts, chunk sizes, STARTTLS,
 // timeouts) is decided before it gets to see it.
 //

@@ -12,9 +12,9 @@ import (
 
 // Accept makes a message durable with its recipients, deliveries, stamp, first records
 // and the sender's own copy, in one commit. It returns the id the message is known by:
-// that of an earlier one where Dedup found one, and then nothing is written. routing.ErrNotFound means that
-// the account, or the task that a notice was to carry out, has gone; routing.ErrExists
-// that the id or the stamp's number has been used.
+// that of an earlier one where Dedup found one, and then nothing is written.
+// routing.ErrNotFound means that the account, or the task that a notice was to carry
+// out, has gone; routing.ErrExists that the id or the stamp's number has been used.
 func (db *DB) Accept(ctx context.Context, a *routing.Acceptance) (routing.MessageID, []routing.Record, error) {
 	db.admit(ctx, a)
 	body, err := db.putBody(ctx, a.Message.Data)

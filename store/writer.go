@@ -44,9 +44,8 @@ func (db *DB) write(ctx context.Context, do func(*tx) error) error {
 
 // Run carries out writes until ctx ends, notices the commits of other processes, moves
 // the write-ahead log into the database, and removes files that nothing refers to and
-// history that is kept no longer. It
-// returns nil when ctx has ended, and otherwise the fault after which nothing can be
-// written any more. It can run once.
+// history that is kept no longer. It returns nil when ctx has ended, and otherwise the
+// fault after which nothing can be written any more. It can run once.
 func (db *DB) Run(ctx context.Context) error {
 	if !db.running.CompareAndSwap(false, true) {
 		return errors.New("run database: it runs, or has run, already")

@@ -57,10 +57,11 @@ func OuterHeader(original Header, o Outer) Header {
 	return h
 }
 
-// ClearHeader returns the header of a copy in clear: that of the original, in ASCII but for
-// addresses that are not, with the fields in front and behind that the gateway has added to outer, which OuterHeader returned for
-// it. Where the copy is signed as a whole, it has none of those fields that describe the
-// body, and none of the signatures over it: they are inside.
+// ClearHeader returns the header of a copy in clear. outer is what OuterHeader made of the
+// original. The header is the original's, in ASCII but for addresses that are not, with the
+// fields that the gateway has added to outer before and after it. If the copy is signed as a
+// whole, the fields that describe the body and the signatures over it are left out: they are
+// inside.
 func ClearHeader(outer, original Header, signed bool) Header {
 	var h Header
 	if len(outer.Fields) > 0 && CountReceived(outer) > CountReceived(original) {

@@ -28,8 +28,9 @@ const module = "postern"
 // no rule allows is a fault; the standard library is free but for the "!<" rules.
 const depsRules = `
 	# The leaves.
-	NONE < internal/dkim, internal/message, internal/web, relay/dane;
+	NONE < internal/dkim, internal/message, internal/public, relay/dane;
 	internal/message < dsn, pgp;
+	internal/public < internal/web, routing;
 	internal/web < relay/mtasts;
 
 	# The domain, and the spokes around it. None imports another.

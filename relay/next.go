@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"postern/dsn"
+	"postern/internal/public"
 	"postern/relay/dane"
 	"postern/routing"
 )
@@ -302,16 +303,6 @@ const (
 	notPublic
 )
 
-// notPublicNets are the networks that the methods of netip.Addr do not know of: "this
-// network", shared address space (RFC 6598), IETF protocol assignments, benchmarks (RFC 2544),
-// reserved; addresses that hold one of IPv4, which may be any (deprecated, RFC 8215, 6to4); and the
-// deprecated site-local.
-var notPublicNets = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("192.0.0.0/24"),
-	netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("240.0.0.0/4"), netip.MustParsePrefix("::/96"),
-	netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("2002::/16"), netip.MustParsePrefix("fec0::/10"),
-}
-
 // nat64 is the prefix that carries an IPv4 address in its last four octets (RFC
 // 6052 section 2.1).
 var nat64 = netip.MustParsePrefix("64:ff9b::/96")
@@ -330,9 +321,8 @@ func (c *Client) permit(a netip.Addr) permission {
 	if a.IsLoopback() || a.IsUnspecified() {
 		return ourselves
 	}
-	if a.IsPrivate() || a.IsLinkLocalUnicast() || a.IsMulticast() || a.Zone() != "" ||
-		slices.ContainsFunc(notPublicNets, func(p netip.Prefix) bool { return p.Contains(a) }) {
-		return notPublic
+	if public.Address(a) || public.Example(a) {
+		return permitted
 	}
-	return permitted
+	return notPublic
 }

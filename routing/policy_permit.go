@@ -3,6 +3,8 @@ package routing
 import (
 	"net/netip"
 	"strings"
+
+	"postern/internal/public"
 )
 
 // loopStatus refuses what would come straight back.
@@ -59,31 +61,10 @@ func (cfg *Config) local(domain string) bool {
 	return false
 }
 
-// notPublic are networks of the IANA special-purpose registries that netip has no
-// predicate for, and in which no mail server of anyone else's stands.
-var notPublic = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"),
-	netip.MustParsePrefix("100.64.0.0/10"),
-	netip.MustParsePrefix("192.0.0.0/24"),
-	netip.MustParsePrefix("198.18.0.0/15"),
-	netip.MustParsePrefix("240.0.0.0/4"),
-	netip.MustParsePrefix("::/96"), // IPv4-compatible, deprecated
-	netip.MustParsePrefix("64:ff9b::/96"),
-	netip.MustParsePrefix("64:ff9b:1::/48"),
-	netip.MustParsePrefix("2002::/16"),
-	netip.MustParsePrefix("fec0::/10"),
-}
-
 // permitLiteral checks an address literal without its opening bracket.
 func permitLiteral(literal string) error {
 	ip, err := netip.ParseAddr(strings.TrimPrefix(strings.TrimSuffix(literal, "]"), "IPv6:"))
-	ip = ip.Unmap()
-	private := err != nil || ip.IsUnspecified() || ip.IsLoopback() || ip.IsPrivate() ||
-		ip.IsLinkLocalUnicast() || ip.IsMulticast()
-	for _, network := range notPublic {
-		private = private || network.Contains(ip)
-	}
-	if private {
+	if err != nil || !public.Address(ip) && !public.Example(ip) {
 		return &Refusal{Code: 550, Status: "5.7.1", Text: "mail to an address in a private network is not relayed; name the domain"}
 	}
 	return nil

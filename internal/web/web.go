@@ -16,6 +16,8 @@ import (
 	"net/url"
 	"syscall"
 	"time"
+
+	"postern/internal/public"
 )
 
 // Client fetches over HTTPS. The zero Client is ready: it connects to public addresses
@@ -148,7 +150,7 @@ func (c *Client) control(_ context.Context, _, address string, _ syscall.RawConn
 			return nil
 		}
 	}
-	if !public(addr) {
+	if !public.Address(addr) {
 		return errPrivate
 	}
 	return nil

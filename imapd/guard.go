@@ -93,6 +93,9 @@ func (g *guard) Read(p []byte) (int, error) {
 // fill reads the next command, or a piece of a message, into pending. A command
 // that is answered here leaves it empty.
 func (g *guard) fill() error {
+	if why := g.stopped.Load(); why != nil && why != errStopping {
+		return why // whatever was sent ahead
+	}
 	if g.streaming {
 		return g.fillMessage()
 	}
@@ -275,7 +278,11 @@ func depart(w *wire, err error) {
 		} else if l.tag != "" {
 			w.printf("%s BAD %s", l.tag, sentence(l.text))
 		}
-		w.bye(sentence(l.text))
+		if l == errStopping {
+			w.bye(sentence(l.text))
+		} else {
+			w.farewell(sentence(l.text))
+		}
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		w.bye("Nothing was heard from you for too long")
 	default:

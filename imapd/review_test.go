@@ -2,9 +2,13 @@ package imapd
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
+	"log/slog"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -86,6 +90,47 @@ func TestRevokedFetch(t *testing.T) {
 			}
 			waitFor(t, func() bool { return sessionsOf(h.server, "alice") == 0 }) // also that of who does not read
 		})
+	}
+}
+
+// TestRevokedPipelining: over a real connection, a client that sends commands ahead gets to read
+// why, and not that the connection was reset.
+func TestRevokedPipelining(t *testing.T) {
+	f := newFake(t)
+	s := &Server{TLS: serverTLS(), Auth: f, Mailboxes: f, Subscriptions: f, Messages: f, Shelf: f, Mover: f, Status: f, Commander: f, Watcher: f, Vault: f, Now: time.Now,
+		Log: slog.New(slog.DiscardHandler)}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, tls.NewListener(ln, serverTLS())) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	}()
+	for range 2000 {
+		f.deliver("alice", inbox, "Subject: x\r\n\r\n"+strings.Repeat("z", 10_000), 0)
+	}
+	conn, err := tls.Dial("tcp", ln.Addr().String(), clientTLS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	c := &client{t: t, conn: conn, r: bufio.NewReader(conn)}
+	c.expect("* OK ")
+	c.send("l LOGIN alice secret")
+	c.expect("l OK ")
+	c.ok("SELECT INBOX")
+	c.send("1 FETCH 1:* BODY.PEEK[]\r\n" + strings.Repeat("2 NOOP\r\n", 5000))
+	c.expect("* 1 FETCH")
+	f.revoke("alice")
+	got, err := io.ReadAll(c.r)
+	if end := string(got[max(0, len(got)-200):]); err != nil || !strings.HasSuffix(end, revoked) || bytes.Contains(got, []byte("\r\n2 OK")) {
+		t.Errorf("told %q, error %v", end, err)
 	}
 }
 

@@ -3,6 +3,7 @@ package imapd
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,8 @@ const (
 	writeTimeout = 30 * time.Second
 	// byeTimeout is how long it may take when it is being told good-bye.
 	byeTimeout = 2 * time.Second
+	// lingerTimeout is how long what it still sends is read after that.
+	lingerTimeout = time.Second
 )
 
 // What a read returns once the wire was stopped.
@@ -169,11 +172,33 @@ func (w *wire) flushLocked() {
 func (w *wire) bye(text string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.byeLocked(text)
+	_ = w.closeLocked()
+}
+
+func (w *wire) byeLocked(text string) {
 	w.stall = min(w.stall, byeTimeout)
 	if w.err == nil && !w.within {
 		w.out = append(w.out, "* BYE "+text+"\r\n"...)
 	}
-	_ = w.closeLocked()
+}
+
+// farewell is bye to a client that may be sending: to close with input unread would reset
+// the connection, and the client might not get to read why.
+func (w *wire) farewell(text string) {
+	w.mu.Lock()
+	w.byeLocked(text)
+	w.flushLocked()
+	half, ok := w.conn.(interface{ CloseWrite() error })
+	ok = ok && w.err == nil && half.CloseWrite() == nil
+	if w.err == nil {
+		w.err = net.ErrClosed // nobody writes any more
+	}
+	w.mu.Unlock()
+	if ok && w.conn.SetReadDeadline(w.now().Add(lingerTimeout)) == nil {
+		_, _ = io.Copy(io.Discard, w.conn)
+	}
+	_ = w.close()
 }
 
 func (w *wire) close() error {

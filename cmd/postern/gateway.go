@@ -184,63 +184,17 @@ func (g *gateway) run(ctx context.Context, setup func(context.Context) error) er
 
 // serve runs the servers and the runner until ctx ends.
 func (g *gateway) serve(ctx context.Context) error {
-	now := g.clock.now
-	client, err := g.relay()
+	behind, runs, err := g.wire(ctx)
 	if err != nil {
 		return err
 	}
-	policies := g.policies()
-	if policies != nil {
-		client.Policies = policies
-	}
-	sealer, own, err := g.keys.sealers(rand.Reader, now)
-	if err != nil {
-		return err
-	}
-	domains, err := g.config.domainSigner()
-	if err != nil {
-		return err
-	}
-	for _, fault := range g.config.checkAccountKeys(own) {
-		g.log.Warn(fault)
-	}
-	g.checkDevices(ctx)
-	g.checkReaders(ctx)
-	g.fitConnections(mayOpen())
-	finder := g.config.finder(g.db, sealer, now, g.log)
-	watch, err := newKeyWatch(g)
-	if err != nil {
-		return err
-	}
-	imap := &imapd.Server{TLS: g.tlsConfig(), Mailboxes: g.db, Teller: g.db, Subscriptions: g.db, Messages: g.db, Shelf: g.db, Mover: g.db, Status: g.db, Commander: g.db,
-		Watcher: g.db, Vault: g.keys.spool, Location: g.policy.Location, Now: time.Now, Log: g.log, Limits: g.imapLimits()}
-	runner := &routing.Runner{Queue: g.db, Direct: g.db, Post: g.db, Ledger: g.db, Keys: finder, Sealer: sealer, Vault: g.keys.spool, Relay: client,
-		Tokens: g.keys.tokens, Config: g.policy, Now: now, Rand: rand.Reader, Log: g.log, Workers: g.config.Relay.Workers,
-		Signers: own, Digests: imap, Domains: domains}
-	gate := &routing.Gate{Config: g.policy, Ledger: g.db, Sealer: sealer, Vault: g.keys.spool, Keys: finder, Filed: g.db, Tokens: g.keys.tokens, Mailboxes: g.db,
-		Now: now, Rand: rand.Reader, Log: g.log, Signers: own, Autocrypt: g.config.autocrypt(own, now), Own: finder, Digests: imap}
-	reports := &routing.Reports{Chains: g.db, Vault: g.keys.spool, Tokens: g.keys.tokens, Now: now, Log: g.log, Forward: runner.Forward, Digests: imap}
-	gate.Replies = reports
-	reporter := &postmaster{Reporter: reports, account: g.config.Postmaster, vault: g.keys.spool, digests: imap, deposit: g.db.Deposit}
-	logins := &routing.Logins{Accounts: g.db, Now: time.Now, Rand: rand.Reader}
-	imap.Auth = logins
-	submit := timedSubmitter{gate, now, g.metrics.accept}
-
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return runner.Run(ctx) })
-	group.Go(func() error { return client.Run(ctx) })
-	if policies != nil {
-		group.Go(func() error { return policies.Run(ctx) })
-	}
-	group.Go(func() error { return finder.Run(ctx) })
-	group.Go(func() error { return watch.run(ctx) })
-	group.Go(func() error { imap.Attend(ctx); return nil })
-	if g.resolver != nil {
-		group.Go(func() error { attendResolver(ctx, g.resolver, g.log); return nil })
+	for _, run := range runs {
+		group.Go(func() error { return run(ctx) })
 	}
 	for _, l := range g.listeners {
 		group.Go(func() error {
-			if err := g.serveListener(ctx, l, submit, reporter, logins, imap); err != nil {
+			if err := g.serveListener(ctx, l, behind); err != nil {
 				return fmt.Errorf("%s on %s: %w", l.Kind, l.port.Addr(), err)
 			}
 			return nil
@@ -283,37 +237,6 @@ func (g *gateway) checkReaders(ctx context.Context) {
 			g.log.Warn("the account that the configuration names does not exist", "key", key, "make", "postern account add "+name+" --address ADDRESS")
 		}
 	}
-}
-
-// serveListener serves one listener until ctx ends.
-func (g *gateway) serveListener(ctx context.Context, l boundListener, submit smtpd.Submitter, reports smtpd.Reporter, logins *routing.Logins, imap *imapd.Server) error {
-	name, host := string(l.Kind), g.config.hostname()
-	switch l.Kind {
-	case KindSubmission, KindSubmissions, KindDevice:
-		s := &smtpd.Submission{Hostname: host, Name: name, Mode: smtpd.StartTLS, TLS: g.tlsConfig(), Auth: logins, Submit: submit,
-			Limits: g.smtpLimits(), Log: g.log, Now: time.Now}
-		switch l.Kind {
-		case KindSubmissions:
-			s.Mode = smtpd.ImplicitTLS
-		case KindDevice:
-			s.Mode, s.Directory, s.ClearAuth = smtpd.Device, logins, l.PlainAuth
-			for _, n := range l.Networks {
-				s.Networks = append(s.Networks, smtpd.Network{Prefix: n.Prefix, Account: l.Account})
-			}
-		}
-		return s.Serve(ctx, l.port)
-	case KindInbound:
-		s := &smtpd.Inbound{Hostname: host, Name: name, Domain: g.policy.ReturnDomain, TLS: g.tlsConfig(), Reporter: reports,
-			Limits: g.smtpLimits(), Log: g.log, Now: time.Now}
-		return s.Serve(ctx, l.port)
-	case KindIMAP:
-		return imap.Serve(ctx, l.port)
-	case KindIMAPS:
-		return imap.Serve(ctx, tls.NewListener(l.port, g.tlsConfig()))
-	case KindMetrics:
-		return g.metrics.serve(ctx, l.port, g)
-	}
-	return errors.New("no such kind of listener")
 }
 
 // tlsConfig is what listeners offer, nil where there is no certificate.

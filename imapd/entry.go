@@ -67,6 +67,7 @@ func entryHeader(e *routing.Entry, view message.Header) message.Header {
 	keep := func(name string) bool {
 		for _, f := range view.Fields {
 			if strings.EqualFold(f.Name, name) && len(f.Raw) <= maxViewField && bytes.HasSuffix(f.Raw, []byte("\r\n")) {
+				f.Raw = blanked(f.Raw)
 				h.Fields = append(h.Fields, f)
 				return true
 			}
@@ -97,6 +98,38 @@ func entryHeader(e *routing.Entry, view message.Header) message.Header {
 	add("Auto-Submitted", "auto-generated") // RFC 3834 section 5
 	add("Postern-Id", atomText(string(e.Message.ID)))
 	return h
+}
+
+// blanked is a field with blanks in the place of control characters: a terminal that shows
+// the entry would obey them (T3). Its length stays, so that what a UID shows has the size it had.
+func blanked(raw []byte) []byte {
+	control := func(i int) bool {
+		switch c := raw[i]; {
+		case c < ' ':
+			return c != '\r' && c != '\n' && c != '\t'
+		case c >= 0x80 && c < 0xa0: // the second octet of U+0080 to U+009F
+			return i > 0 && raw[i-1] == 0xc2
+		default:
+			return c == 0x7f
+		}
+	}
+	var clean []byte
+	for i := range raw {
+		if !control(i) {
+			continue
+		}
+		if clean == nil {
+			clean = bytes.Clone(raw)
+		}
+		clean[i] = ' '
+		if raw[i] >= 0x80 {
+			clean[i-1] = ' '
+		}
+	}
+	if clean == nil {
+		return raw
+	}
+	return clean
 }
 
 // references are those of the original, the first and the last of them where they

@@ -270,6 +270,29 @@ func TestRenderHostile(t *testing.T) {
 	})
 }
 
+// TestT3ViewOfOriginal: the original's fields are shown without control characters, whoever
+// wrote them, and with the length they had.
+func TestT3ViewOfOriginal(t *testing.T) {
+	f := newFake(t)
+	raw := "Subject: a\x1b[2Jb\x00\x7f\xc2\x9b31m \xe2\x82\xac \xc3\x9b\r\n\tc\r\nDate: garbage\x01\r\nFrom: a\x07 <a@b.test>\r\n"
+	view, err := message.ParseHeader([]byte(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := f.newEntry(1, "bob@ok.test").event(0, accepted)
+	header, _ := splitHeader(Render(x.sender(), view, nil))
+	for _, want := range []string{
+		"Subject: a [2Jb    31m \xe2\x82\xac \xc3\x9b\r\n\tc\r\n", "Date: garbage \r\n", "From: a  <a@b.test>\r\n",
+	} {
+		if !strings.Contains(string(header), want) {
+			t.Errorf("no %q in %q", want, header)
+		}
+	}
+	if string(view.Fields[0].Raw) != raw[:strings.Index(raw, "Date")] {
+		t.Errorf("the original became %q", view.Fields[0].Raw)
+	}
+}
+
 // TestRepeats: what is said again and again is said once.
 func TestRepeats(t *testing.T) {
 	tb := newTable(newClock(start, nil))

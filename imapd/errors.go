@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 
 	"github.com/emersion/go-imap/v2"
@@ -70,6 +71,12 @@ func answer(log *slog.Logger, doing string, err error) error {
 		return no(imap.ResponseCodeOverQuota, "%s", routing.ErrDiskFull.Error())
 	case errors.Is(err, routing.ErrBusy), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return no(imap.ResponseCodeUnavailable, "The server is busy, try again later")
+	}
+	var gone *net.OpError
+	if errors.As(err, &gone) || errors.Is(err, net.ErrClosed) {
+		// Clients go away as they like: nobody has to do anything about it.
+		log.Debug("imap client is gone", "doing", doing, "err", err)
+		return no(imap.ResponseCodeUnavailable, "The connection is broken")
 	}
 	log.Error("imap command", "doing", doing, "err", err)
 	return no(imap.ResponseCodeUnavailable, "Something is wrong on this side, try again later")

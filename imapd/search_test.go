@@ -3,6 +3,7 @@ package imapd
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -178,6 +179,32 @@ func TestSearchSlots(t *testing.T) {
 			t.Errorf("got %q", got)
 		}
 	}
+}
+
+// TestT18Slots: half of the processors are left to all else.
+func TestT18Slots(t *testing.T) {
+	s := new(Server)
+	var all []func()
+	for range max(1, runtime.GOMAXPROCS(0)/2) {
+		done, err := s.searchSlot(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, done)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if _, err := s.searchSlot(ctx); err == nil {
+		t.Error("one search too many was let begin")
+	}
+	for _, done := range all {
+		done()
+	}
+	done, err := s.searchSlot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	done()
 }
 
 // TestQuery compares the evaluation of criteria with one that follows the words of

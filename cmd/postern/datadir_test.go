@@ -23,6 +23,12 @@ func TestDataDirIsPrivate(t *testing.T) { // T27
 	if err := dir.prepare(); err == nil || !strings.Contains(err.Error(), "chmod 700") {
 		t.Errorf("a directory that a group can enter: %v", err)
 	}
+	if err := os.Chmod(string(dir), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := dir.prepare(); err != nil {
+		t.Fatal(err)
+	}
 	link := filepath.Join(base, "link")
 	if err := os.Symlink(string(dir), link); err != nil {
 		t.Fatal(err)
@@ -47,6 +53,20 @@ func TestDataDirLock(t *testing.T) {
 		t.Fatalf("after the first has gone: %v", err)
 	}
 	again()
+
+	// T27: a link would have another file made, or held, wherever it leads.
+	dir = dataDir(t.TempDir())
+	elsewhere := filepath.Join(t.TempDir(), "elsewhere")
+	if err := os.Symlink(elsewhere, dir.path("lock")); err != nil {
+		t.Fatal(err)
+	}
+	if release, err := dir.lock(); err == nil {
+		release()
+		t.Error("a symbolic link was taken for the lock")
+	}
+	if _, err := os.Lstat(elsewhere); err == nil {
+		t.Error("a file was made where the link leads")
+	}
 }
 
 func TestKeysAreMadeOnce(t *testing.T) {

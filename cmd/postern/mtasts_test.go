@@ -336,6 +336,16 @@ func TestT23PoliciesLater(t *testing.T) {
 			w.later(24 * time.Hour)
 			w.sends("a day later", "deferred 4.7.0")
 		},
+		"octets that are no text": func(w *domainWorld) {
+			w.publish("2", "enforce", "mx.x.test")
+			w.answer(200, "text/plain", fmt.Sprintf(policyOf, "enforce", "mx.x.test")+"x: '\x00\xff\x1b; --\r\n")
+			w.later(time.Hour)
+			w.sends("fetched", sts)
+			w.restart()
+			w.replace("self-signed")
+			w.policies.DNS = refusing{}
+			w.sends("kept", "deferred 4.7.5")
+		},
 		"another id": func(w *domainWorld) {
 			w.publish("2", "enforce", "mx.y.test")
 			w.sends("the look-up counts", sts)
@@ -371,6 +381,13 @@ func TestT23PoliciesLater(t *testing.T) {
 			do(w)
 		})
 	}
+}
+
+// refusing is a DNS that is of no use.
+type refusing struct{}
+
+func (refusing) LookupTXT(context.Context, string) ([]string, error) {
+	return nil, &net.DNSError{Err: "no answer", IsTimeout: true}
 }
 
 // T23: a policy that is not as it has to be is none, but one that is kept holds. The metrics

@@ -234,8 +234,9 @@ func (c *Cache) look(ctx context.Context, domain string, e *entry, last finding)
 func (c *Cache) find(ctx context.Context, domain string, last finding) (finding, error) {
 	f, err := c.kept(ctx, domain)
 	if err != nil {
-		c.Log.Error("read MTA-STS policy", "domain", domain, "err", err)
-		f = last
+		if f = last; ctx.Err() == nil {
+			c.Log.Error("read MTA-STS policy", "domain", domain, "err", err)
+		}
 	}
 	id, err := c.lookUp(ctx, domain)
 	if err != nil || id == "" || id == f.id && f.holds(c.Now()).Mode != "" {

@@ -501,3 +501,16 @@ func TestUsedAgain(t *testing.T) {
 		w.asked(t, "used again", 4, 1)
 	})
 }
+
+// BenchmarkPolicy asks for what is known, as every message does.
+func BenchmarkPolicy(b *testing.B) {
+	w := newWorld()
+	w.publish(domain, "1", Enforce, time.Hour)
+	c := w.cache()
+	b.ReportAllocs()
+	for b.Loop() {
+		if p := c.Policy(b.Context(), domain); p.Mode != Enforce {
+			b.Fatalf("%+v", p)
+		}
+	}
+}

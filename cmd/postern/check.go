@@ -50,6 +50,9 @@ file is not as it was left, and otherwise once a day while it runs.`,
 			for _, s := range c.certificateWarnings(time.Now()) {
 				a.printf("%s: warning: %s\n", a.configPath(), s)
 			}
+			if s := c.rootWarning(); s != "" {
+				a.printf("%s: warning: %s\n", a.configPath(), s)
+			}
 			if r := c.secureResolver(); r != nil {
 				if s := resolverWarning(cmd.Context(), r); s != "" {
 					a.printf("%s: warning: relay.dnssec_resolver: %s\n", a.configPath(), s)

@@ -50,6 +50,9 @@ func (a *app) serve(ctx context.Context) error {
 		log.Warn("the clock of this directory was turned by postern local, and is not used here: what waits is due later than it should be",
 			"by", time.Duration(turned.ahead.Load()).String())
 	}
+	if s := c.rootWarning(); s != "" {
+		log.Warn(s)
+	}
 	if err := g.listen(ctx); err != nil {
 		return closing(err, g)
 	}

@@ -42,7 +42,7 @@ func Verify(records []Record, chain []*x509.Certificate, names []string, now tim
 	if len(why) > 0 {
 		return errors.Join(why...)
 	}
-	return fmt.Errorf("of %d usable records none names it", len(usable))
+	return errors.New("none of the usable ones names it")
 }
 
 // matches reports whether the record means cert.

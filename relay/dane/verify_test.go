@@ -126,7 +126,7 @@ func verifyCases(t testing.TB) []verifyCase {
 	full := []*authority{leaf, middle, root}
 	list := func(r ...Record) []Record { return r }
 	bad := record("3 1 1", other)
-	const noMatch, noChain = "none names it", "none names it"
+	const noMatch = "none of the usable ones"
 	cases := []verifyCase{
 		{name: "the certificate of another", chain: full, records: list(record("3 0 1", other)), want: noMatch},
 		{name: "one of several", chain: full, records: list(record("3 0 1", other), record("3 1 1", leaf)), want: ""},
@@ -138,14 +138,14 @@ func verifyCases(t testing.TB) []verifyCase {
 		{name: "PKIX-EE is of no use", chain: full, records: list(record("1 1 1", leaf)), want: "usable", alone: true},
 		{name: "PKIX-TA is of no use", chain: full, records: list(record("0 1 1", root)), want: "usable", alone: true},
 		{name: "PKIX-EE does not stand in for a DANE-EE that is wrong", chain: full, records: list(record("1 1 1", leaf), bad), want: noMatch, alone: true},
-		{name: "TA that was not sent", chain: []*authority{leaf, middle}, records: list(record("2 1 1", root)), want: noChain},
+		{name: "TA that was not sent", chain: []*authority{leaf, middle}, records: list(record("2 1 1", root)), want: noMatch},
 		{name: "TA that is not the issuer", chain: []*authority{leaf, middle, root, other}, records: list(record("2 1 1", other)), want: "unknown authority"},
 		{name: "TA is an intermediate one", chain: full, records: list(record("2 0 1", middle))},
 		{name: "TA is an intermediate one, the root is not sent", chain: []*authority{leaf, middle}, records: list(record("2 1 1", middle))},
 		{name: "TA, intermediate one not sent", chain: []*authority{leaf, root}, records: list(record("2 1 1", root)), want: "unknown authority"},
 		{name: "TA, in another order", chain: []*authority{leaf, root, middle}, records: list(record("2 0 1", root))},
-		{name: "TA does not mean the server's own certificate", chain: []*authority{self}, records: list(record("2 0 1", self)), want: noChain},
-		{name: "… not even where it is sent twice", chain: []*authority{self, self}, records: list(record("2 0 1", self)), want: noChain},
+		{name: "TA does not mean the server's own certificate", chain: []*authority{self}, records: list(record("2 0 1", self)), want: noMatch},
+		{name: "… not even where it is sent twice", chain: []*authority{self, self}, records: list(record("2 0 1", self)), want: noMatch},
 		{name: "TA, leaf expired", chain: []*authority{old, middle, root}, records: list(record("2 0 1", root)), want: "expired"},
 		{name: "TA, intermediate one expired", chain: []*authority{belowOld, oldMiddle, root}, records: list(record("2 0 1", root)), want: "expired"},
 		{name: "TA expired", chain: []*authority{belowOld, oldMiddle}, records: list(record("2 0 1", oldMiddle))},
@@ -167,7 +167,7 @@ func verifyCases(t testing.TB) []verifyCase {
 		{name: "TA as key in the record, wrong name", chain: []*authority{wrong, middle}, records: list(record("2 1 0", root)), want: "other.test"},
 		{name: "TA as key in the record, expired", chain: []*authority{old, middle}, records: list(record("2 1 0", root)), want: "expired"},
 		{name: "TA as key in the record, expired below", chain: []*authority{belowOld, oldMiddle}, records: list(record("2 1 0", root)), want: "expired"},
-		{name: "TA as key in the record, of another", chain: []*authority{leaf, middle}, records: list(record("2 1 0", other)), want: noChain},
+		{name: "TA as key in the record, of another", chain: []*authority{leaf, middle}, records: list(record("2 1 0", other)), want: noMatch},
 		{name: "TA as key in the record, of one that may not issue", chain: []*authority{belowNoCA, noCA}, records: list(record("2 1 0", middle)), want: "unknown authority"},
 		{name: "no certificate", records: list(bad), want: "no certificate", alone: true},
 		{name: "no record", chain: full, want: "usable", alone: true},
@@ -284,7 +284,7 @@ func TestPolicy(t *testing.T) {
 		{name: "nothing"},
 		{"unusable", Policy{Records: []Record{record("1 1 1", a)}}, true, false, ""},
 		{"right", Policy{Records: []Record{record("1 1 1", b), record("3 1 1", a)}}, true, true, ""},
-		{"wrong", Policy{Records: []Record{record("1 1 1", a), record("3 1 1", b)}}, true, true, "none names it"},
+		{"wrong", Policy{Records: []Record{record("1 1 1", a), record("3 1 1", b)}}, true, true, "none of the usable ones"},
 	} {
 		err := tt.p.Verify([]*x509.Certificate{a.Certificate}, nil, time.Now())
 		if tt.p.Applies() != tt.applies || tt.p.Authenticates() != tt.authenticates || (err == nil) != (tt.want == "") {

@@ -169,3 +169,23 @@ func daneClient(addr string, timeout time.Duration, at map[string]string) *Clien
 		return new(net.Dialer).DialContext(ctx, network, at[address])
 	}}
 }
+
+// TestT23SNI: a server is asked for the certificate of the name at which its records stand
+// (RFC 7672 section 8.1), which may be one that its own is an alias of.
+func TestT23SNI(t *testing.T) {
+	pki := newDANEPKI(t)
+	right, other := pki.server(t, "host.x.test"), pki.server(t, "mx.x.test")
+	d := mailtest.StartDNS(t, "x.test. 60 IN MX 10 mx.x.test.", "mx.x.test. 60 IN CNAME host.x.test.", "host.x.test. 60 IN A 192.0.2.1",
+		"_25._tcp.host.x.test. 60 IN TLSA "+tlsaOf(dane.DANEEE, right.Leaf))
+	sink := &mailtest.Sink{TLS: &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if hello.ServerName == "host.x.test" {
+			return &right, nil
+		}
+		return &other, nil
+	}}}
+	c := daneClient(d.Addr, 5*time.Second, map[string]string{"192.0.2.1:25": serveSink(t, sink)})
+	out := c.Send(t.Context(), parcel("s@gw.test", "x\r\n", "a@x.test"))[0]
+	if got, want := summary(out), "sent 250 2.0.0 dot TLS1.3, verified by DANE"; got != want {
+		t.Errorf("got %q (%s), want %q", got, out.Text, want)
+	}
+}

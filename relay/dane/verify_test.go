@@ -13,7 +13,9 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/big"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -324,4 +326,51 @@ func FuzzVerify(f *testing.F) {
 			t.Errorf("%v does not apply", r)
 		}
 	})
+}
+
+// TestWeakSignature: a key in a record vouches for nothing by a signature that can be
+// forged.
+func TestWeakSignature(t *testing.T) {
+	mailtest.Need(t, "openssl")
+	dir := t.TempDir()
+	openssl := func(args ...string) []byte {
+		t.Helper()
+		cmd := exec.Command("openssl", args...)
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("openssl %q: %v\n%s", args, err, out)
+		}
+		return out
+	}
+	openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=root", "-keyout", "root.key", "-out", "root.pem", "-days", "1")
+	openssl("req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=mx.test", "-keyout", "leaf.key", "-out", "leaf.csr")
+	certificate := func(digest string) *authority {
+		openssl("x509", "-req", "-in", "leaf.csr", "-CA", "root.pem", "-CAkey", "root.key", "-set_serial", "2", "-days", "1", digest, "-outform", "DER", "-out", "leaf.der")
+		der, err := os.ReadFile(filepath.Join(dir, "leaf.der"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &authority{Certificate: cert}
+	}
+	openssl("x509", "-in", "root.pem", "-outform", "DER", "-out", "root.der")
+	der, err := os.ReadFile(filepath.Join(dir, "root.der"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := record("2 1 0", &authority{Certificate: root})
+	for digest, good := range map[string]bool{"-sha256": true, "-sha1": false, "-md5": false} {
+		err := Verify([]Record{r}, []*x509.Certificate{certificate(digest).Certificate}, []string{"mx.test"}, time.Now())
+		if (err == nil) != good {
+			t.Errorf("%s: %v", digest, err)
+		}
+	}
 }

@@ -294,6 +294,27 @@ func TestReplyPassedOnSealed(t *testing.T) {
 	})
 }
 
+// TestT15PassedOnWithTrace: what is passed on has one Received more than it came with, so that
+// what two gateways hand to each other comes to its end.
+func TestT15PassedOnWithTrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGateway(t)
+		g.run(t)
+		g.submit(t, "alice@ok.test", "Subject: S\nPostern-Goal: acked\n\nBody\n", "x@ok.test")
+		synctest.Wait()
+		own, _ := replyTokens(t, g.hop.to("x@ok.test")[0].raw)
+		before := strings.Repeat("Received: from a by b; now\n", 3)
+		if err := g.reply(t, own, "x@ok.test", before+"From: x@ok.test\nSubject: Re: S\n\nYes.\n"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		raw := g.hop.to("alice@ok.test")[0].raw
+		if n := strings.Count(raw, "\r\nReceived: "); !strings.HasPrefix(raw, "Received: by gw.test id ") || n != 3 {
+			t.Errorf("passed on as\n%s", raw)
+		}
+	})
+}
+
 // Once one has acknowledged, those who have a copy are told that nothing more is asked
 // of them, sealed, once, and not who it was; those who have none are told nothing.
 func TestStandDown(t *testing.T) {

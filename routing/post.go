@@ -5,15 +5,17 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"postern/internal/message"
 )
 
 // outgoing is a message of the gateway's own, to be queued.
 type outgoing struct {
-	to    Address
-	raw   []byte
-	tasks []int64 // that it carries out
+	to     Address
+	raw    []byte
+	tasks  []int64 // that it carries out
+	passed bool    // it is another's, and only passed on
 	// encrypt is how it leaves at the least. Where it is empty the message holds nothing
 	// of a message's content, and leaves in clear where its address has no key.
 	encrypt Security
@@ -26,7 +28,7 @@ func (r *Runner) Forward(ctx context.Context, m *Message, raw []byte) error {
 	if m.Sender.IsZero() {
 		return nil
 	}
-	l := outgoing{to: m.Sender, raw: raw}
+	l := outgoing{to: m.Sender, raw: raw, passed: true}
 	head, _ := message.Split(raw)
 	h, err := message.ParseHeader(head)
 	if err != nil || message.MediaType(h.Get("Content-Type")) != "multipart/encrypted" {
@@ -56,8 +58,14 @@ func (r *Runner) post(ctx context.Context, l outgoing) error {
 	if err != nil {
 		return err
 	}
-	m := Message{ID: id, Accepted: now, Size: int64(len(l.raw)), Notice: true, Priority: Normal}
-	if err := r.sealNotice(&m, l.raw); err != nil {
+	raw := l.raw
+	if l.passed {
+		// RFC 5321 section 4.4. What goes round is noticed by the number of these (T15).
+		trace := fmt.Appendf(nil, "Received: by %s id %s;\r\n %s\r\n", r.Config.Hostname, id, now.Format(time.RFC1123Z))
+		raw = append(trace, raw...)
+	}
+	m := Message{ID: id, Accepted: now, Size: int64(len(raw)), Notice: true, Priority: Normal}
+	if err := r.sealNotice(&m, raw); err != nil {
 		return err
 	}
 	level := r.Config.Levels[Normal.String()]

@@ -118,6 +118,39 @@ func TestLostSpoolKey(t *testing.T) {
 	}
 }
 
+// T27: a key is a file of its own, that its owner alone can read, and nowhere else.
+func TestT27KeyFiles(t *testing.T) {
+	for _, name := range []string{tokenKeyFile, signKeyFile, spoolKeyFile} {
+		p := newPlace(t, "")
+		p.mustKeys(t)
+		elsewhere := filepath.Join(t.TempDir(), "key")
+		if err := os.Rename(p.dir.path(name), elsewhere); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(elsewhere, p.dir.path(name)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.dir.readKeys(p); err == nil {
+			t.Errorf("%s: a symbolic link was taken", name)
+		}
+		if err := os.Remove(p.dir.path(name)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(elsewhere, p.dir.path(name)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.dir.readKeys(p); err != nil {
+			t.Errorf("%s: put back: %v", name, err)
+		}
+		if err := os.Chmod(p.dir.path(name), 0o640); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.dir.readKeys(p); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+			t.Errorf("%s: that a group can read: %v", name, err)
+		}
+	}
+}
+
 func TestTokenKeys(t *testing.T) {
 	key := strings.Repeat("0f", tokenKeySize)
 	tokens, err := parseTokenKeys([]byte("# new\n" + key + "\n\n# old\n" + strings.Repeat("1e", tokenKeySize) + "\n"))

@@ -18,6 +18,9 @@ import (
 // are open in the gateway, by each of the ways there are.
 func TestRevoked(t *testing.T) {
 	l := startLocal(t, filepath.Join(t.TempDir(), "data"))
+	other := l.talk(KindIMAPS)
+	other.say("a LOGIN panel " + l.password("panel"))
+	other.until("a OK")
 	for _, tt := range []struct {
 		account string
 		command []string
@@ -44,9 +47,6 @@ func TestRevoked(t *testing.T) {
 			sending.say(from, "RCPT TO:<carol@ok.test>", "DATA")
 			sending.until("354")
 			sending.say("Subject: on its way", "")
-			other := l.talk(KindIMAPS)
-			other.say("a LOGIN panel " + l.password("panel"))
-			other.until("a OK")
 
 			begun := time.Now()
 			l.postern(tt.command...)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/smtp"
 	"os"
 	"path/filepath"
@@ -162,7 +163,17 @@ func TestRotateToken(t *testing.T) {
 	if said := l.postern("key", "rotate-token", "--drop"); !strings.Contains(said, "0 older still good for checking, 2 dropped") {
 		t.Errorf("said %q", said)
 	}
+	if now, err = dataDir(dir).readTokenKeys(); err != nil {
+		t.Fatal(err)
+	}
+	void := tokenKey{bytes.Repeat([]byte{7}, tokenKeySize), time.Now().Add(-2 * routing.TokenLife)}
+	if err := dataDir(dir).writeTokenKeys(append(now, void)); err != nil {
+		t.Fatal(err)
+	}
 	l = startLocal(t, dir)
+	if left, err := dataDir(dir).readTokenKeys(); err != nil || !reflect.DeepEqual(left, now) {
+		t.Errorf("a start leaves %d keys, want one; error %v", len(left), err)
+	}
 	for _, to := range []string{first, third} {
 		if err := l.bounce(to); err == nil || !strings.HasPrefix(err.Error(), "550 ") {
 			t.Errorf("a bounce by a key that was dropped: %v", err)
@@ -170,24 +181,22 @@ func TestRotateToken(t *testing.T) {
 	}
 }
 
-// TestDropTokenKeys: a gateway that starts drops the keys that nothing needs any more.
+// TestDropTokenKeys: the keys that nothing needs any more are dropped, and the others stay.
 func TestDropTokenKeys(t *testing.T) {
-	dir := dataDir(filepath.Join(t.TempDir(), "data"))
-	l := startLocal(t, string(dir))
-	l.stop()
-	keys, err := dir.readTokenKeys()
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, p := newSealing(t), newPlace(t, "")
+	g := &gateway{dir: p.dir, db: s.db, keys: p.mustKeys(t), clock: new(clock), log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	current := g.keys.tokens.Keys[0]
 	for _, tt := range []struct {
 		replaced time.Time
 		want     int
 	}{{time.Now().Add(-routing.TokenLife + time.Hour), 2}, {time.Now().Add(-routing.TokenLife - time.Hour), 1}} {
-		if err := dir.writeTokenKeys([]tokenKey{keys[0], {bytes.Repeat([]byte{7}, tokenKeySize), tt.replaced}}); err != nil {
+		keys := []tokenKey{{key: current}, {bytes.Repeat([]byte{7}, tokenKeySize), tt.replaced}}
+		g.keys.tokens = tokensOf(keys)
+		if err := errors.Join(p.dir.writeTokenKeys(keys), g.dropTokenKeys(t.Context())); err != nil {
 			t.Fatal(err)
 		}
-		startLocal(t, string(dir)).stop()
-		if left, err := dir.readTokenKeys(); err != nil || len(left) != tt.want || !bytes.Equal(left[0].key, keys[0].key) {
+		left, err := p.dir.readTokenKeys()
+		if err != nil || len(left) != tt.want || len(g.keys.tokens.Keys) != tt.want || !bytes.Equal(left[0].key, current) {
 			t.Errorf("replaced %v: %d keys are left, want %d; error %v", tt.replaced, len(left), tt.want, err)
 		}
 	}

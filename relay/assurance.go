@@ -205,7 +205,7 @@ func (c *Client) met(ctx context.Context, h hop, conn *conn) {
 		return
 	}
 	if err := c.Memory.met(ctx, h.bond.domain, h.name, conn.level); err != nil && c.Log != nil {
-		c.Log.LogAttrs(ctx, slog.LevelWarn, "how a server was met is not remembered", slog.String("error", err.Error()))
+		c.Log.LogAttrs(ctx, slog.LevelWarn, "how a server was met is not remembered", slog.Any("err", err))
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 )
 
 // Priority orders work: the larger goes first. Its range is that of MT-PRIORITY
-// (RFC 6710 section 4.2), -9 to 9; the named values are this gateway's.
+// (RFC 6710), -9 to 9; the named values are this gateway's.
 type Priority int8
 
 // The named priorities. Any value between two names behaves as the lower one of

@@ -303,7 +303,7 @@ func (s *submission) Data(r io.Reader) error {
 		return replyTo(s.ctx, s.log, "submit a message", err)
 	}
 	if receipt.Lowered {
-		return reply(250, 2, 3, 6, string(receipt.ID)+" priority lowered to "+receipt.Priority.String()) // RFC 6710 section 4.2
+		return reply(250, 2, 3, 6, string(receipt.ID)+" priority lowered to "+receipt.Priority.String()) // RFC 6710
 	}
 	return reply(250, 2, 0, 0, string(receipt.ID))
 }

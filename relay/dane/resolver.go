@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -37,6 +38,8 @@ type Resolver struct {
 	Timeout time.Duration
 	// Observe is told what came of each look-up of TLSA records; nil: nobody is.
 	Observe func(Result)
+
+	turns atomic.Uint64 // which address of several comes first
 
 	mu      sync.Mutex
 	answers map[question]*answer
@@ -136,7 +139,9 @@ func (r *Resolver) host(ctx context.Context, network, name string) (host, error)
 		if len(addrs) == 0 {
 			continue
 		}
-		h.addrs = append(h.addrs, addrs...)
+		// What is kept is in one order: nobody's first address is to have all the mail.
+		at := int(r.turns.Add(1) % uint64(len(addrs)))
+		h.addrs = append(append(h.addrs, addrs[at:]...), addrs[:at]...)
 		if !h.secure {
 			h.secure, h.name, h.aliased = a.secure, a.name, a.name != fqdn(name)
 		}

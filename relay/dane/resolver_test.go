@@ -350,6 +350,22 @@ func TestCache(t *testing.T) {
 	}
 }
 
+// TestTurns: each address of a host comes first in its turn, though the answer is kept.
+func TestTurns(t *testing.T) {
+	d := mailtest.StartDNS(t, "mx.test. 60 IN A 192.0.2.1", "mx.test. 60 IN A 192.0.2.2", "mx.test. 60 IN A 192.0.2.3")
+	r, first := resolver(d), map[string]int{}
+	for range 30 {
+		addrs, err := r.LookupNetIP(t.Context(), "ip4", "mx.test")
+		if err != nil || len(addrs) != 3 {
+			t.Fatalf("%v, %v", addrs, err)
+		}
+		first[addrs[0].String()]++
+	}
+	if len(first) != 3 || len(d.Asked()) != 1 {
+		t.Errorf("first were %v", first)
+	}
+}
+
 // TestCacheIsBounded: many answers do not fill the memory.
 func TestCacheIsBounded(t *testing.T) {
 	r := &Resolver{Now: time.Now}

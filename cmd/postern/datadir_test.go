@@ -29,6 +29,17 @@ func TestDataDirIsPrivate(t *testing.T) { // T27
 	if err := dir.prepare(); err != nil {
 		t.Fatal(err)
 	}
+	if os.Geteuid() == 0 { // who else can make a directory somebody else's
+		if err := os.Chown(string(dir), 65534, -1); err != nil {
+			t.Fatal(err)
+		}
+		if err := dir.prepare(); err == nil || !strings.Contains(err.Error(), "run as its owner") {
+			t.Errorf("another user's directory: %v", err)
+		}
+		if err := os.Chown(string(dir), 0, -1); err != nil {
+			t.Fatal(err)
+		}
+	}
 	link := filepath.Join(base, "link")
 	if err := os.Symlink(string(dir), link); err != nil {
 		t.Fatal(err)

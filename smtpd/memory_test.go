@@ -163,3 +163,21 @@ func TestBothEndsAreKept(t *testing.T) {
 		}
 	}
 }
+
+// T12: what is kept of a message is charged as it comes, whatever the client said of its size.
+func TestT12WhatComesIsCharged(t *testing.T) {
+	for _, hint := range []int64{0, 1, 300 << 10, 4 << 20} {
+		var b budget
+		b.give(64 << 20)
+		in := intake{ctx: t.Context(), held: b.hold(), hint: hint, keep: 8 << 20}
+		piece := bytes.Repeat([]byte("text of a line that ends\r\n"), 1000)
+		for range 100 {
+			if _, err := in.Write(piece); err != nil {
+				t.Fatal(err)
+			}
+			if kept := int64(cap(in.raw)); in.held.n+freeShare < kept {
+				t.Fatalf("hint %d: %d bytes are charged of %d", hint, in.held.n, kept)
+			}
+		}
+	}
+}

@@ -199,9 +199,11 @@ func (c *Client) pinned(ctx context.Context, h hop, priority routing.Priority) (
 	return pins, out
 }
 
-// met notes how a server was met that mail for the domain of h goes to.
+// met notes how a server was met that mail for the domain of h goes to, unless that is less
+// than is expected: what is sealed goes there all the same, and nobody is to make a server of
+// his own known by waiting for that.
 func (c *Client) met(ctx context.Context, h hop, conn *conn) {
-	if h.bond == nil || c.Memory == nil {
+	if h.bond == nil || c.Memory == nil || conn.level < h.bond.expected(h.name) {
 		return
 	}
 	if err := c.Memory.met(ctx, h.bond.domain, h.name, conn.level); err != nil && c.Log != nil {

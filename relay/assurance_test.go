@@ -375,6 +375,28 @@ func TestT23Downgrade(t *testing.T) {
 	}
 }
 
+// TestT23Planted: a server that a forged MX leads to does not become one of the domain's by
+// taking what is sealed, which is sent there all the same.
+func TestT23Planted(t *testing.T) {
+	kept := new(sightings)
+	send := func(server [2]string, sealed bool, want routing.Verdict) {
+		t.Helper()
+		s := newSecured(t, server)
+		s.Memory = &Memory{Now: time.Now, Keep: time.Hour, Sightings: kept}
+		p := parcel("s@gw.test", "x\r\n", "a@x.test")
+		p.Sealed = sealed
+		if o := s.Send(t.Context(), p)[0]; o.Verdict != want {
+			t.Errorf("to %s, sealed is %v: %s (%s), want %s", server[0], sealed, summary(o), o.Text, want)
+		}
+	}
+	send([2]string{"mx.test", "good"}, false, routing.Sent)
+	send([2]string{"evil.test", "self-signed"}, true, routing.Sent)
+	send([2]string{"evil.test", "self-signed"}, false, routing.Deferred)
+	send([2]string{"other.test", "self-signed"}, false, routing.Deferred)
+	send([2]string{"mx2.test", "good"}, true, routing.Sent)
+	send([2]string{"mx2.test", "clear"}, false, routing.Deferred)
+}
+
 // TestMemory: a sighting is kept once and renewed once a day; a new server must be as good as
 // the worst that is known, another domain's do not count; what another process forgets is
 // forgotten here soon.

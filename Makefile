@@ -27,6 +27,8 @@ tidy:
 	$(GO) mod tidy -diff
 	$(GO) mod verify
 
+# Without this every process sleeps for a second before it exits, and some tests start dozens.
+test: export GORACE = atexit_sleep_ms=0
 test: ## every test, with the race detector, in random order
 	$(GO) test -race -shuffle=on -timeout 5m ./...
 

@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/rand"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +15,11 @@ import (
 // TestMain lets the test binary be the program: scripts call it as "postern", and
 // the end-to-end test starts it as a process of its own, to kill it.
 func TestMain(m *testing.M) {
+	// Under the race detector a process sleeps for a second before it exits, and the tests
+	// start hundreds.
+	if err := os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0")); err != nil {
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){
 		"postern": func() { main() },
 	})
@@ -32,6 +38,7 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			env.Setenv("POSTERN_CONFIG", "")
+			env.Setenv("GORACE", os.Getenv("GORACE"))
 			secret, err := pgp.GenerateKey("Bob", "bob@example.org", time.Now(), rand.Reader)
 			if err != nil {
 				return err

@@ -107,6 +107,9 @@ func outcomeText(o routing.Outcome) string {
 		if o.TLS != "" {
 			text += ", " + o.TLS
 		}
+		if o.Sealed {
+			text += ", sealed"
+		}
 		text += "]"
 	}
 	return text

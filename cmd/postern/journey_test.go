@@ -129,3 +129,19 @@ fields = ["device", "sequence"]
 		t.Errorf("time zone: %v", p.Location)
 	}
 }
+
+func TestOutcomeText(t *testing.T) {
+	for _, tt := range []struct {
+		outcome routing.Outcome
+		want    string
+	}{
+		{routing.Outcome{}, ""},
+		{routing.Outcome{Code: 250, Text: "2.0.0 ok", Remote: "mx.test[192.0.2.1]:25"}, ": 250 2.0.0 ok [mx.test[192.0.2.1]:25]"},
+		{routing.Outcome{Code: 250, Text: "ok", Remote: "mx.test", TLS: "TLS1.3, verified by DANE", Sealed: true}, ": 250 ok [mx.test, TLS1.3, verified by DANE, sealed]"},
+		{routing.Outcome{Text: "no\x1b[2J", Remote: "mx.test", Sealed: true}, ": no\uFFFD[2J [mx.test, sealed]"},
+	} {
+		if got := outcomeText(tt.outcome); got != tt.want {
+			t.Errorf("%q, want %q", got, tt.want)
+		}
+	}
+}

@@ -18,7 +18,7 @@ import (
 // power is cut again and again at a random moment of that record: what a sync had covered is
 // on the disk, and of all else nothing, all, some, or only some sectors. Each time the gateway
 // starts on what is left, without help; everything that had got its 250 is there, is whole, and
-// comes to its end.
+// comes to its end, and so is every report that came back.
 func TestPowerCuts(t *testing.T) {
 	t.Parallel()
 	need(t, "strace", "-f", "-o", "/dev/null", "true")
@@ -45,7 +45,8 @@ func TestPowerCuts(t *testing.T) {
 		}
 		found += len(w.ids)
 	}
-	t.Logf("%d messages, %d changes of files; %d power cuts; %d times a message that had its 250 was looked for, and was there", len(promised), len(d.changes), cuts, found)
+	t.Logf("%d messages, %d reports, %d changes of files; %d power cuts; %d times a message that had its 250 was looked for, and was there",
+		len(promised), len(d.reports), len(d.changes), cuts, found)
 }
 
 // record runs a gateway from its first start on, so that every change of a file is recorded:
@@ -105,11 +106,23 @@ func (w *world) outageAt(d *record, promised map[string]int, line int, left fate
 	if err := d.cut(line, line, left); err != nil {
 		w.t.Fatal(err)
 	}
+	w.auditReports(d, line)
 	otherBoot(w.t, w.gateway.Data())
 	startGateway(w.t, w.gateway)
 	w.drain(patience())
 	stopGateway(w.t, w.gateway)
 	w.auditOutage()
+}
+
+// auditReports makes sure that every report that got its 250 before a line is on file.
+func (w *world) auditReports(d *record, line int) {
+	w.t.Helper()
+	promised, _ := slices.BinarySearch(d.reports, line)
+	db := openFile(w.t, w.gateway.Data())
+	defer db.Close()
+	if n := number(w.t, db, "SELECT count(*) FROM reports"); n < promised {
+		w.t.Errorf("%d reports got their 250, and %d are on file", promised, n)
+	}
 }
 
 // lostIfSyncsLie is how many messages are lost on a disk that has ignored all syncs since the

@@ -32,6 +32,7 @@ type record struct {
 	changes []*change
 	lines   int            // of the trace
 	answers map[string]int // id of a message → line at which its 250 was written
+	reports []int          // lines at which the 250 of a report was written
 
 	now     map[string]*node     // names as the programs see them
 	pending map[*node][]*change  // what no sync has covered
@@ -212,6 +213,9 @@ func (d *record) begin(thread string, c traced) error {
 	case "write":
 		if m := tracedAnswer.FindStringSubmatch(`"` + c.args[1]); m != nil && !d.inside(c.fd) {
 			d.answers[m[1]] = d.lines
+		}
+		if strings.HasPrefix(c.args[1], "250 2.0.0 received") && !d.inside(c.fd) {
+			d.reports = append(d.reports, d.lines)
 		}
 		if n := d.file(c); n != nil {
 			d.write(thread, n, c.args[1], n.size)

@@ -60,12 +60,18 @@ func (m *Memory) levels(ctx context.Context, domain string) (map[string]Level, e
 	}
 	levels := make(map[string]Level, len(known))
 	for name, s := range known {
-		levels[name] = s.Level
+		if m.counts(s) {
+			levels[name] = s.Level
+		}
 	}
 	return levels, nil
 }
 
-// recall returns what is known of the servers of a domain, as far as it still counts.
+// counts reports whether a server is still held to how it was met.
+func (m *Memory) counts(s Sighting) bool { return m.Now().Sub(s.At) <= m.Keep }
+
+// recall returns what is known of the servers of a domain, however old. The map is shared,
+// and must not be changed.
 func (m *Memory) recall(ctx context.Context, domain string) (map[string]Sighting, error) {
 	now := m.Now()
 	m.mu.Lock()
@@ -87,9 +93,7 @@ func (m *Memory) recall(ctx context.Context, domain string) (map[string]Sighting
 		m.domains[domain] = known
 		m.mu.Unlock()
 	}
-	counts := maps.Clone(known.servers)
-	maps.DeleteFunc(counts, func(_ string, s Sighting) bool { return now.Sub(s.At) > m.Keep })
-	return counts, nil
+	return known.servers, nil
 }
 
 // met keeps that a server of a domain was met at a level, unless that is known. A worse
@@ -99,8 +103,8 @@ func (m *Memory) met(ctx context.Context, domain, server string, level Level) er
 	if err != nil {
 		return err
 	}
-	s, seen := Sighting{Server: server, Level: level, At: m.Now()}, known[server]
-	if seen.Level > level || seen.Level == level && s.At.Sub(seen.At) < renewAfter {
+	s := Sighting{Server: server, Level: level, At: m.Now()}
+	if seen, ok := known[server]; ok && m.counts(seen) && (seen.Level > level || seen.Level == level && s.At.Sub(seen.At) < renewAfter) {
 		return nil
 	}
 	if err := m.Sightings.SawServer(ctx, domain, s); err != nil {

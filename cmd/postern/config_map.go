@@ -34,6 +34,17 @@ func asciiDomain(d string) string {
 	return routing.Address{Local: "x", Domain: strings.ToLower(d)}.ASCIIDomain()
 }
 
+// parseDomain returns a domain that a person wrote as A-labels in lower case; ok is false
+// where it is none.
+func parseDomain(text string) (ascii string, ok bool) {
+	// RFC 5321 section 4.1.2: what may stand behind the @, but for an address literal.
+	a, err := routing.ParseAddress("postmaster@" + text)
+	if err != nil || a.IsZero() || strings.HasPrefix(text, "[") {
+		return "", false
+	}
+	return strings.ToLower(a.ASCIIDomain()), true
+}
+
 // policy is the part of the configuration that routing depends on.
 func (c *Config) policy() *routing.Config {
 	location, err := time.LoadLocation(c.TimeZone)

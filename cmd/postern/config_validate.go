@@ -338,8 +338,7 @@ func checkDomain(r *reading, path, d string) {
 		r.fault(path, fmt.Sprintf("%q is an address, not a name", d), remedy)
 		return
 	}
-	// RFC 5321 section 4.1.2: what may stand behind the @, but for an address literal.
-	if a, err := routing.ParseAddress("postmaster@" + d); err != nil || a.IsZero() || strings.HasPrefix(d, "[") {
+	if _, ok := parseDomain(d); !ok {
 		r.fault(path, fmt.Sprintf("%q is not a domain name", d), remedy)
 	}
 }

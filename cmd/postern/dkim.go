@@ -87,7 +87,8 @@ gateway, and leave the old record for as long as mail may be under way.`,
 }
 
 func (a *app) printDKIM(dir dataDir, domain, selector string) error {
-	if _, err := routing.ParseAddress("postmaster@" + domain); err != nil || strings.HasPrefix(domain, "[") {
+	name, ok := parseDomain(domain)
+	if !ok {
 		return fmt.Errorf("%q is not a domain name", domain)
 	}
 	if !isSelector(selector) {
@@ -116,7 +117,7 @@ func (a *app) printDKIM(dir dataDir, domain, selector string) error {
 		a.printf("; the key in %s\n", file)
 	}
 	a.printf("%s._domainkey.%s. TXT %s\n\n# in the configuration, when that is published:\n[dkim.%q]\nselector = %q\n",
-		selector, asciiDomain(domain), quotedStrings(record), domain, selector)
+		selector, name, quotedStrings(record), domain, selector)
 	return nil
 }
 

@@ -76,11 +76,11 @@ now: whether its MX records are, and which TLSA records its servers are held to.
 
 // domainName returns a domain that a person wrote as A-labels.
 func domainName(text string) (string, error) {
-	a, err := routing.ParseAddress("x@" + strings.TrimSuffix(text, "."))
-	if err != nil || strings.ContainsAny(text, "@[*") {
+	name, ok := parseDomain(strings.TrimSuffix(text, "."))
+	if !ok {
 		return "", fmt.Errorf("%q is not a domain: write one such as example.org", text)
 	}
-	return strings.ToLower(a.ASCIIDomain()), nil
+	return name, nil
 }
 
 // knownDomain is what is known of a domain, as it is shown.

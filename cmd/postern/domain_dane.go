@@ -86,8 +86,11 @@ func (s provedServer) says() string {
 	return "is not used for now: " + printable(s.Error)
 }
 
+// askDANE asks a resolver that nobody has asked anything yet.
 func askDANE(ctx context.Context, r *dane.Resolver, domain string) (*provedDomain, error) {
 	p := &provedDomain{Domain: domain, Names: []string{}, Servers: []provedServer{}}
+	var result dane.Result // of the last look-up of TLSA records
+	r.Observe = func(last dane.Result) { result = last }
 	servers, err := r.LookupMX(ctx, domain)
 	if e, ok := errors.AsType[*net.DNSError](err); ok && e.IsNotFound {
 		servers = []*net.MX{{Host: domain}}
@@ -106,8 +109,8 @@ func askDANE(ctx context.Context, r *dane.Resolver, domain string) (*provedDomai
 			continue // RFC 7505: it takes no mail
 		}
 		s := provedServer{Server: strings.TrimSuffix(mx.Host, ".")}
-		r.Observe = func(result dane.Result) { s.Result = result }
 		policy, err := r.TLSA(ctx, s.Server, 25)
+		s.Result = result
 		if err != nil {
 			s.Error = err.Error()
 			if e, ok := errors.AsType[*net.DNSError](err); ok {

@@ -178,9 +178,12 @@ func attemptWords(r *routing.Record) string {
 	return said(host+" asked to try again later", reply)
 }
 
+// spokenTLS turns Outcome.TLS into words: "TLS 1.3 verified by DANE".
+var spokenTLS = strings.NewReplacer("TLS1.", "TLS 1.", ", verified", " verified")
+
 // protection says how a copy was protected on its way to the next server.
 func protection(o routing.Outcome) string {
-	over := show(strings.NewReplacer("TLS1.", "TLS 1.", ", verified", " verified").Replace(o.TLS))
+	over := show(spokenTLS.Replace(o.TLS))
 	switch {
 	case o.Sealed && over != "":
 		return "sealed, over " + over
